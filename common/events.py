@@ -1,0 +1,36 @@
+"""What a core may be told. `now` is in seconds since the epoch and never runs backwards."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from opencscf.common.actions import Outcome
+from opencscf.common.sip.message import Request
+
+
+@dataclass(frozen=True, slots=True)
+class RequestReceived:
+    """A request that is no retransmission, no CANCEL and no ACK to a failure: those the transactions absorb."""
+
+    request: Request
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """A timer that the core set with `SetTimer` has ended."""
+
+    key: Hashable
+    now: float
+
+
+Event: TypeAlias = RequestReceived | TimerFired
+
+
+class Core(Protocol):
+    """A node's procedures, seen from the runtime."""
+
+    def on_event(self, event: Event) -> Outcome:
+        """Decide what happens; never waits, never touches the world."""

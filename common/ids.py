@@ -1,0 +1,43 @@
+"""New tags, branches, Call-IDs, nonces and tokens; seeded in tests.
+
+Uniqueness over space and time (RFC 3261 8.1.1.7, 19.3) comes from 64 random bits per process and a counter; what must
+also be unguessable (`token`, `octets`) is drawn from the system's cryptographic source each time.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from itertools import count
+
+MAGIC_COOKIE = "z9hG4bK"  # RFC 3261 8.1.1.7
+
+
+class Ids:
+    """Makes identifiers; `Ids(seed=1)` makes the same ones in every run, for tests."""
+
+    __slots__ = ("_counter", "_random", "_start")
+
+    def __init__(self, seed: int | None = None) -> None:
+        self._random = random.Random(seed) if seed is not None else None
+        self._start = self._bits(64)
+        self._counter = count(1)
+
+    def branch(self) -> str:
+        """A Via branch with the magic cookie."""
+        return f"{MAGIC_COOKIE}{self._start:x}.{next(self._counter):x}"
+
+    def tag(self) -> str:
+        """A From or To tag: at least 32 bits of randomness (RFC 3261 19.3)."""
+        return f"{self._bits(48):x}"
+
+    def token(self) -> str:
+        """A name that nobody can guess, of letters and digits: a Path token, a Call-ID, an ICID."""
+        return f"{self._bits(96):024x}"
+
+    def octets(self, length: int) -> bytes:
+        """Random octets, such as a RAND."""
+        return self._bits(8 * length).to_bytes(length, "big")
+
+    def _bits(self, bits: int) -> int:
+        return self._random.getrandbits(bits) if self._random is not None else secrets.randbits(bits)

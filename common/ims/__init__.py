@@ -1,0 +1,1 @@
+"""Pure 3GPP pieces that several nodes share."""

@@ -1,0 +1,1 @@
+"""Shell: what makes a core a running process."""

@@ -1,0 +1,58 @@
+"""Where messages go to and come from: a hop is an address to send to, a flow is a path that already exists.
+
+Tuples, because one is made for every datagram received.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+
+class Transport(enum.StrEnum):
+    """Transports by their name in Via (RFC 3261 20.42, RFC 7118 5.2)."""
+
+    UDP = "UDP"
+    TCP = "TCP"
+    TLS = "TLS"
+    WS = "WS"
+    WSS = "WSS"
+
+    @property
+    def is_reliable(self) -> bool:
+        """Whether the transport itself retransmits, so that the transactions need not."""
+        return self is not Transport.UDP
+
+
+class Hop(NamedTuple):
+    """An address to send to: `host` is an IP literal without brackets."""
+
+    transport: Transport
+    host: str
+    port: int
+
+    @property
+    def is_ipv6(self) -> bool:
+        return ":" in self.host
+
+
+class Flow(NamedTuple):
+    """The path a message arrived on, good for sending back on it.
+
+    `connection` numbers a stream connection within this process and is 0 for UDP. `local` and `remote` are
+    (IP literal without brackets, port).
+    """
+
+    transport: Transport
+    local: tuple[str, int]
+    remote: tuple[str, int]
+    connection: int = 0
+
+    @property
+    def hop(self) -> Hop:
+        """The address at the flow's other end."""
+        return Hop(self.transport, *self.remote)
+
+    @property
+    def is_ipv6(self) -> bool:
+        return ":" in self.remote[0]

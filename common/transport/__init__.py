@@ -1,0 +1,1 @@
+"""Shell: sockets in, messages out."""

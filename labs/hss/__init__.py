@@ -1,0 +1,1 @@
+"""The lab's HSS: Cx on python-diameter, Milenage and SQLite."""

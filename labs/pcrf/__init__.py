@@ -1,0 +1,1 @@
+"""The lab's PCRF: Rx on python-diameter."""

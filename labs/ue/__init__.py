@@ -1,0 +1,1 @@
+"""Simulated UEs: IMS-AKA registration and calls."""
