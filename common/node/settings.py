@@ -1,0 +1,99 @@
+"""The tables of every node's TOML file: [sip], [health], [log] and [store]. Defaults open nothing but loopback."""
+
+import enum
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Protocol
+
+from opencscf.common.config import AtLeast, IpAddress, Port, PortOrOff, Seconds, SpecificIpAddress
+
+
+class ListenTransport(enum.StrEnum):
+    """What a SIP listener can speak."""
+
+    UDP = "udp"
+    TCP = "tcp"
+
+
+@dataclass(frozen=True, slots=True)
+class ListenSettings:
+    """One [[sip.listen]]: an address and port to receive SIP on, which also goes into Via."""
+
+    address: SpecificIpAddress
+    port: Port = 5060
+    transports: Annotated[tuple[ListenTransport, ...], AtLeast(1)] = (ListenTransport.UDP, ListenTransport.TCP)
+
+
+@dataclass(frozen=True, slots=True)
+class SipTimerSettings:
+    """[sip.timers]: what the timers of RFC 3261 table 4 are derived from, and Timer C (16.6 step 11)."""
+
+    t1_s: Seconds = 0.5
+    t2_s: Seconds = 4.0
+    t4_s: Seconds = 5.0
+    timer_c_s: Seconds = 181.0
+
+
+@dataclass(frozen=True, slots=True)
+class SipSettings:
+    """[sip]: where to listen, and names that need no DNS ([sip.hosts], name = IP address)."""
+
+    listen: Annotated[tuple[ListenSettings, ...], AtLeast(1)]
+    hosts: dict[str, IpAddress] = field(default_factory=dict)
+    timers: SipTimerSettings = SipTimerSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class HealthSettings:
+    """[health]: where GET /health is answered; port 0 is nowhere."""
+
+    address: IpAddress = "127.0.0.1"
+    port: PortOrOff = 0
+
+
+class LogLevel(enum.StrEnum):
+    """From how much on a line is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """[log]: the least level of lines on stderr, and the file that gets a line of JSON for every message, if any."""
+
+    level: LogLevel = LogLevel.INFO
+    trace: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """[store]: the file that survives a restart; without one, nothing does."""
+
+    path: Path | None = None
+
+
+class NodeSettings(Protocol):
+    """What is common to every node's settings."""
+
+    @property
+    def sip(self) -> SipSettings:
+        """Where to receive SIP."""
+        ...
+
+    @property
+    def health(self) -> HealthSettings:
+        """Where to answer health checks."""
+        ...
+
+    @property
+    def log(self) -> LogSettings:
+        """What to log."""
+        ...
+
+    @property
+    def store(self) -> StoreSettings:
+        """Where to keep what must survive."""
+        ...
