@@ -11,6 +11,13 @@ from opencscf.common.sip.message import Request
 
 
 @dataclass(frozen=True, slots=True)
+class Started:
+    """The node runs: the time has come to set the timers of what was restored from the store."""
+
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
 class RequestReceived:
     """A request that is no retransmission, no CANCEL and no ACK to a failure: those the transactions absorb."""
 
@@ -26,7 +33,7 @@ class TimerFired:
     now: float
 
 
-Event: TypeAlias = RequestReceived | TimerFired
+Event: TypeAlias = Started | RequestReceived | TimerFired
 
 
 class Core(Protocol):

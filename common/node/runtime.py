@@ -1,0 +1,395 @@
+"""The loop of a node: take an event, call the core, perform and log its actions.
+
+There are no decisions here, no sockets and no waiting: everything the world does comes in by a method call and goes
+out through the objects given to the constructor, so that three cores can also be joined in memory under a fake clock.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections import deque
+from collections.abc import Callable, Coroutine, Hashable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, assert_never
+
+from opencscf.common.actions import (
+    Action,
+    FinalResponse,
+    Forward,
+    Outcome,
+    Procedure,
+    Question,
+    Relay,
+    Report,
+    Respond,
+    SetTimer,
+    Start,
+)
+from opencscf.common.errors import ParseError, PeerUnavailable
+from opencscf.common.events import Core, RequestReceived, Started, TimerFired
+from opencscf.common.sip.flow import Flow
+from opencscf.common.sip.message import Request
+from opencscf.common.sip.parser import parse_for_rejection
+from opencscf.common.sip.proxy import next_hop_uri
+from opencscf.common.sip.stack import Decide, Effect, Exchange, Leg, Send, SipStack, StartStackTimer, Target, ToCore
+
+if TYPE_CHECKING:
+    from opencscf.common.node.clock import Clock, TimerWheel
+    from opencscf.common.sip.flow import Hop
+    from opencscf.common.sip.message import Message
+    from opencscf.common.sip.timers import Timer
+    from opencscf.common.sip.uri import SipUri
+
+T = TypeVar("T")
+
+# What a question gets: its answer, or why there is none.
+Reply: TypeAlias = "Callable[[Any], None]"  # any question's answer type
+Asker: TypeAlias = "Callable[[Any, Reply], None]"  # takes a question of its own type
+
+MAX_WAITING = 64  # procedures or responses that may queue behind one; a peer that causes more is broken or hostile
+
+
+class Wire(Protocol):
+    """Where messages leave."""
+
+    def send(self, data: bytes, target: Target) -> None:
+        """Send; a failure comes back later through `Runtime.failed`."""
+        ...
+
+
+class Resolver(Protocol):
+    """Finds the hops of a URI (RFC 3263)."""
+
+    def lookup(self, uri: SipUri, callback: Callable[[tuple[Hop, ...] | PeerUnavailable], None]) -> None:
+        """Call back with at least one hop or the reason, at once if it is known."""
+        ...
+
+
+class Log(Protocol):
+    """Where the operator reads."""
+
+    def event(self, level: str, event: str, **fields: object) -> None:
+        """Log one event with its fields."""
+        ...
+
+    def message(self, direction: str, message: Message, target: Target) -> None:
+        """Trace a message on the wire, if tracing is on."""
+        ...
+
+
+class _Running:
+    """A procedure that has been started, or waits for its key."""
+
+    __slots__ = ("coroutine", "exchange_key", "key", "request")
+
+    def __init__(self, procedure: Procedure, exchange_key: str | None) -> None:
+        self.key = procedure.key
+        self.coroutine: Coroutine[Question[Any], Any, list[Action]] = procedure.coroutine
+        self.request = procedure.request
+        self.exchange_key = exchange_key  # whose further responses wait for this one
+
+
+class _Done:
+    """How a procedure ended."""
+
+    __slots__ = ("actions",)
+
+    def __init__(self, actions: list[Action]) -> None:
+        self.actions = actions
+
+
+class Runtime:
+    """Joins one core with its stack, its timers and the outside world."""
+
+    def __init__(
+        self,
+        *,
+        core: Core,
+        stack: SipStack,
+        wire: Wire,
+        resolver: Resolver,
+        askers: Mapping[type[Question[Any]], Asker],
+        wheel: TimerWheel[tuple[object, Hashable]],
+        clock: Clock,
+        log: Log,
+    ) -> None:
+        """Take the parts; `askers` answer the questions of their type."""
+        self._core = core
+        self._stack = stack
+        self._wire = wire
+        self._resolver = resolver
+        self._askers = askers
+        self._wheel = wheel
+        self._clock = clock
+        self._log = log
+        self._waiting: dict[Hashable, deque[_Running]] = {}  # by procedure key; an empty deque: one is running
+        self._resolving: set[str] = set()  # server transactions whose request waits for DNS
+        self._undecided: dict[str, deque[Decide]] = {}  # responses that wait behind a procedure of their exchange
+
+    # ------------------------------------------------------------------ what the world does
+
+    def start(self) -> None:
+        """Tell the core that the node runs."""
+        now = self._clock.now()
+        self._take(self._guarded(lambda: self._core.on_event(Started(now)), None))
+
+    def receive(self, message: Message, flow: Flow) -> None:
+        """Take a parsed message from a transport."""
+        message.flow = flow
+        self._log.message("in", message, flow)
+        now = self._clock.now()
+        effects = self._guarded(lambda: self._stack.receive(message, now), message)
+        if effects:
+            self._perform_effects(effects)
+
+    def malformed(self, data: bytes, error: ParseError, flow: Flow) -> None:
+        """Take bytes that are no message: answer them if they were a request that can be answered, else drop them."""
+        self._log.event("warning", "malformed", peer=_text(flow), reason=error.reason, offset=error.offset)
+        request = parse_for_rejection(data)
+        if request is not None and request.method != "ACK":
+            request.flow = flow
+            self._send(self._stack.stateless_response(request, error.status, _phrase(error.reason)))
+
+    def failed(self, target: Target, reason: str) -> None:
+        """Take the news that a target cannot be reached."""
+        self._log.event("warning", "unreachable", peer=_text(target), reason=reason)
+        self._perform_effects(self._stack.on_transport_failure(target, reason))
+
+    def tick(self) -> None:
+        """Fire the timers that are due; call it every tick of the wheel."""
+        now = self._clock.now()
+        for owner, timer in self._wheel.advance(now):
+            if owner is None:
+                self._take(self._guarded(lambda key=timer: self._core.on_event(TimerFired(key, now)), None))
+            else:
+                self._on_stack_timer(owner, timer, now)
+
+    def _on_stack_timer(self, owner: object, timer: Hashable, now: float) -> None:
+        assert isinstance(owner, (Exchange, Leg))  # noqa: S101  only this module fills the wheel
+        stack_timer: Timer = timer  # type: ignore[assignment]  # put there with its owner below
+        effects = self._guarded(lambda: self._stack.on_timer(owner, stack_timer, now), None)
+        if effects:
+            self._perform_effects(effects)
+
+    # ------------------------------------------------------------------ what the stack wants
+
+    def _perform_effects(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Send):
+                self._send(effect)
+            elif isinstance(effect, StartStackTimer):
+                self._wheel.schedule(effect.delay_s, (effect.owner, effect.timer))
+            elif isinstance(effect, ToCore):
+                request, now = effect.request, self._clock.now()
+                self._take(self._guarded(lambda r=request, t=now: self._core.on_event(RequestReceived(r, t)), request))
+            elif isinstance(effect, Decide):
+                self._decide(effect)
+            else:
+                assert_never(effect)
+
+    def _send(self, send: Send) -> None:
+        self._log.message("out", send.message, send.target)
+        self._wire.send(bytes(send.message), send.target)
+
+    def _decide(self, decide: Decide) -> None:
+        """Let the core see a response, in the order in which the responses of its exchange came."""
+        exchange = decide.exchange
+        if decide.is_final and exchange.resume is not None:
+            running, exchange.resume = exchange.resume, None
+            assert isinstance(running, _Running)  # noqa: S101  set below
+            unreachable = exchange.failure if decide.response.status == 503 else None
+            self._advance(running, unreachable or decide.response)
+            return
+        queue = self._undecided.get(exchange.key)
+        if queue is None:
+            self._decide_now(decide)
+        elif len(queue) < MAX_WAITING:
+            queue.append(decide)
+
+    def _decide_now(self, decide: Decide) -> None:
+        forward, request = decide.exchange.forward, decide.exchange.request
+        assert forward is not None  # noqa: S101
+        handler, now = forward.on_response, self._clock.now()
+        if handler is None:
+            self._perform_effects(self._stack.relay(decide.response))
+            return
+        outcome = self._guarded(lambda: handler(decide.response, now), request)
+        if isinstance(outcome, Procedure):
+            self._undecided[decide.exchange.key] = deque()
+            self._begin(outcome, decide.exchange.key)
+        elif outcome:
+            self._perform(outcome)
+
+    def _decided(self, exchange_key: str) -> None:
+        queue = self._undecided.pop(exchange_key)
+        while queue:
+            self._decide_now(queue.popleft())
+            if exchange_key in self._undecided:  # it started a procedure again: the rest waits for that
+                self._undecided[exchange_key].extend(queue)
+                return
+
+    # ------------------------------------------------------------------ what the core wants
+
+    def _take(self, outcome: Outcome | None) -> None:
+        if isinstance(outcome, Procedure):
+            self._begin(outcome)
+        elif outcome:
+            self._perform(outcome)
+
+    def _perform(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Respond():
+                    self._perform_effects(self._stack.respond(action))
+                case Relay(response):
+                    self._perform_effects(self._stack.relay(response))
+                case Forward():
+                    self._forward(action, None)
+                case SetTimer(key, delay_s):
+                    self._wheel.schedule(delay_s, (None, key))
+                case Report(event, fields, level):
+                    self._log.event(level, event, **fields)
+                case Start(procedure):
+                    self._begin(procedure)
+                case _:
+                    assert_never(action)
+
+    def _forward(self, forward: Forward, running: _Running | None) -> None:
+        """Find where each branch goes, then let the stack send it."""
+        targets: list[Target | PeerUnavailable | None] = [branch.flow for branch in forward.branches]
+        missing = [index for index, target in enumerate(targets) if target is None]
+        if not missing:
+            self._forward_to(forward, targets, running)
+            return
+        key = forward.branches[0].request.transaction_id
+        self._resolving.add(key)
+
+        def found(index: int, result: tuple[Hop, ...] | PeerUnavailable) -> None:
+            targets[index] = result if isinstance(result, PeerUnavailable) else result[0]
+            missing.remove(index)
+            if not missing:
+                self._resolving.discard(key)
+                self._forward_to(forward, targets, running)
+
+        for index in list(missing):
+            uri = next_hop_uri(forward.branches[index].request)
+            self._resolver.lookup(uri, lambda result, index=index: found(index, result))
+
+    def _forward_to(
+        self, forward: Forward, targets: list[Target | PeerUnavailable | None], running: _Running | None
+    ) -> None:
+        known = [target for target in targets if target is not None]
+        for target in known:
+            if isinstance(target, PeerUnavailable):
+                self._log.event("warning", "unresolved", peer=target.peer, reason=target.reason)
+        effects = self._stack.forward(forward, known, self._clock.now(), running)
+        self._perform_effects(effects)
+        if running is not None and not effects:
+            self._advance(running, PeerUnavailable("caller", "its transaction has ended"))
+
+    # ------------------------------------------------------------------ procedures
+
+    def _begin(self, procedure: Procedure, exchange_key: str | None = None) -> None:
+        running = _Running(procedure, exchange_key)
+        if running.key is None:
+            self._advance(running, None)
+            return
+        queue = self._waiting.get(running.key)
+        if queue is None:
+            self._waiting[running.key] = deque()
+            self._advance(running, None)
+        elif len(queue) < MAX_WAITING:
+            queue.append(running)
+        else:
+            running.coroutine.close()
+            self._log.event("warning", "overloaded", key=str(running.key), waiting=len(queue))
+            if running.request is not None:
+                self._perform([Respond(running.request, 503, headers=(("Retry-After", "5"),))])
+            self._release_exchange(running)
+
+    def _advance(self, running: _Running, value: object) -> None:
+        """Give a procedure what it waits for, and see what it asks or does next."""
+
+        def step() -> Question[Any] | _Done:
+            try:
+                if isinstance(value, Exception):
+                    return running.coroutine.throw(value)
+                return running.coroutine.send(value)
+            except StopIteration as end:
+                return _Done(end.value)
+
+        outcome = self._guarded(step, running.request)
+        if outcome is None:
+            self._finish(running, [])
+        elif isinstance(outcome, _Done):
+            self._finish(running, outcome.actions)
+        elif self._guarded(lambda: self._ask(running, outcome), running.request) is None:
+            running.coroutine.close()
+            self._finish(running, [])
+
+    def _ask(self, running: _Running, question: Question[Any]) -> bool:
+        if isinstance(question, FinalResponse):
+            self._forward(question.forward, running)
+        else:
+            self._askers[type(question)](question, lambda answer: self._advance(running, answer))
+        return True
+
+    def _finish(self, running: _Running, actions: list[Action]) -> None:
+        self._guarded(lambda: self._perform(actions), running.request)
+        self._check_answered(running.request)
+        if running.key is not None:
+            queue = self._waiting[running.key]
+            if queue:
+                self._advance(queue.popleft(), None)
+            else:
+                del self._waiting[running.key]
+        self._release_exchange(running)
+
+    def _release_exchange(self, running: _Running) -> None:
+        if running.exchange_key is not None:
+            self._decided(running.exchange_key)
+
+    def _check_answered(self, request: Request | None) -> None:
+        """Answer 500 for a procedure that ended without an answer: the transaction would never end."""
+        if request is None or request.method == "ACK" or request.transaction_id in self._resolving:
+            return
+        if self._stack.is_unanswered(request):
+            self._log.event("error", "unanswered", method=request.method, call_id=request.call_id)
+            self._perform([Respond(request, 500)])
+
+    # ------------------------------------------------------------------ faults
+
+    def _guarded(self, step: Callable[[], T], message: Message | None) -> T | None:
+        """Run a step of somebody's decision; a fault ends its transaction and nothing else."""
+        try:
+            return step()
+        except ParseError as fault:
+            self._log.event("warning", "malformed", reason=fault.reason, **_story(message))
+            self._refuse(message, fault.status, _phrase(fault.reason))
+        except PeerUnavailable as fault:
+            self._log.event("warning", "unavailable", peer=fault.peer, reason=fault.reason, **_story(message))
+            self._refuse(message, 504, "")
+        except Exception:
+            self._log.event("error", "fault", traceback=traceback.format_exc(), **_story(message))
+            self._refuse(message, 500, "")
+        return None
+
+    def _refuse(self, message: Message | None, status: int, reason: str) -> None:
+        if isinstance(message, Request) and message.method != "ACK":
+            self._perform_effects(self._stack.respond(Respond(message, status, reason)))
+
+
+def _story(message: Message | None) -> dict[str, object]:
+    """What tells an operator which message a line is about; a message that cannot be read has no story."""
+    if message is None:
+        return {}
+    return {"call_id": message.get("Call-ID"), "cseq": message.get("CSeq"), "what": repr(message)}
+
+
+def _phrase(reason: str) -> str:
+    """Make a reason fit for a status line: printable ASCII, no line ends (RFC 3261 25.1)."""
+    return "".join(character for character in reason if " " <= character <= "~")[:100]
+
+
+def _text(target: Target) -> str:
+    host, port = (target.remote if isinstance(target, Flow) else (target.host, target.port))
+    return f"[{host}]:{port}/{target.transport.lower()}" if ":" in host else f"{host}:{port}/{target.transport.lower()}"

@@ -1,0 +1,226 @@
+"""Forwarding a request and choosing its response, step by step (RFC 3261 clause 16).
+
+Not covered: strict routers before us (16.4, first paragraph), redirection by the proxy itself (16.5 recursion on 3xx).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from opencscf.common.errors import ParseError
+from opencscf.common.sip.uri import SipUri
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from opencscf.common.sip.message import Request, Response
+
+DEFAULT_PORT = 5060  # RFC 3261 19.1.2
+MAX_FORWARDS = 70  # RFC 3261 16.6 step 3
+
+# 16.7 step 6: within a class, the responses that help the caller to try again come first.
+_HELPFUL = (401, 407, 415, 420, 484)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnUris:
+    """The host and port pairs under which this node is addressed in Route and Request-URI."""
+
+    addresses: frozenset[tuple[str, int]]
+
+    @classmethod
+    def of(cls, addresses: Iterable[tuple[str, int]]) -> OwnUris:
+        """Take (host, port) pairs; a host is an IP literal without brackets or a name in any case."""
+        return cls(frozenset((host.lower(), port) for host, port in addresses))
+
+    def is_ours(self, uri: SipUri) -> bool:
+        """Whether the URI leads to this node; a URI without a port means 5060."""
+        return (uri.host.lower(), uri.port or DEFAULT_PORT) in self.addresses
+
+
+def strip_own_routes(request: Request, own: OwnUris) -> list[SipUri]:
+    """Remove all topmost Route values that are this node's (16.4) and return them, topmost first."""
+    stripped: list[SipUri] = []
+    for route in request.routes:
+        uri = route.sip_uri
+        if not own.is_ours(uri):
+            break
+        stripped.append(uri)
+    for _ in stripped:
+        request.remove_first_value("Route")
+    return stripped
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request is not even looked at by the core."""
+
+    status: int
+    reason: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def validate(request: Request) -> Refusal | None:
+    """Check what every proxy checks before it decides anything (16.3)."""
+    if request.max_forwards == 0:
+        return Refusal(483, "")
+    if request.has("Proxy-Require"):
+        return Refusal(420, "", (("Unsupported", ", ".join(request.values("Proxy-Require"))),))
+    return None
+
+
+def next_hop_uri(request: Request) -> SipUri:
+    """Say where a request goes: its topmost Route, else its Request-URI (16.6 steps 6 and 7).
+
+    A strict router in the topmost Route gets the request the way it expects: its own URI in the Request-URI, the
+    former Request-URI as last Route.
+    """
+    routes = request.routes
+    if routes:
+        uri = routes[0].sip_uri
+        if not uri.lr:
+            request.append("Route", f"<{request.uri}>")
+            request.remove_first_value("Route")
+            request.uri = str(uri)
+        return uri
+    target = request.request_uri
+    if not isinstance(target, SipUri):
+        raise ParseError("a tel URI has no next hop without a Route", status=416)
+    return target
+
+
+def count_down_max_forwards(request: Request) -> None:
+    """Decrement Max-Forwards, or add it (16.6 step 3)."""
+    left = request.max_forwards
+    request.set("Max-Forwards", str(MAX_FORWARDS if left is None else left - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class RelayUpstream:
+    """Send this response towards the caller."""
+
+    response: Response
+
+
+@dataclass(frozen=True, slots=True)
+class CancelBranch:
+    """Send CANCEL for the branch's INVITE."""
+
+    branch: int
+
+
+Verdict: TypeAlias = RelayUpstream | CancelBranch
+
+
+class _Branch:
+    """What is known of one forwarded copy."""
+
+    __slots__ = ("cancel_wanted", "cancelled", "is_final", "is_proceeding")
+
+    def __init__(self) -> None:
+        self.is_proceeding = False  # a provisional response came, so a CANCEL may be sent (9.1)
+        self.is_final = False
+        self.cancel_wanted = False
+        self.cancelled = False
+
+
+class ResponseContext:
+    """Response processing of one forwarded request with all its branches (16.7)."""
+
+    __slots__ = ("_best", "_branches", "_challenges", "_is_invite", "is_answered")
+
+    def __init__(self, branches: int, *, is_invite: bool) -> None:
+        self._branches = [_Branch() for _ in range(branches)]
+        self._is_invite = is_invite
+        self._best: Response | None = None
+        self._challenges: list[tuple[str, str]] = []
+        self.is_answered = False  # a final response has gone upstream
+
+    def is_pending(self, branch: int) -> bool:
+        """Whether the branch still lacks its final response."""
+        return not self._branches[branch].is_final
+
+    def on_response(self, branch: int, response: Response) -> list[Verdict]:
+        """Take a response, own Via removed, from a branch."""
+        status = response.status
+        if status < 200:
+            return self._on_provisional(branch, response)
+        state = self._branches[branch]
+        if status < 300:
+            return self._on_success(state, response)
+        if state.is_final or self.is_answered:
+            state.is_final = True
+            return []
+        state.is_final = True
+        self._remember(response)
+        verdicts = self._cancel_pending() if status >= 600 else []  # step 5: a 6xx ends the search
+        return [*verdicts, *self._answer_if_complete()]
+
+    def on_cancel(self) -> list[Verdict]:
+        """Take the caller's CANCEL (16.10)."""
+        return [] if self.is_answered else self._cancel_pending()
+
+    def on_timer_c(self, branch: int) -> list[Verdict]:
+        """Give up on a callee that rings for ever (16.8)."""
+        return self._cancel(branch)
+
+    def _on_provisional(self, branch: int, response: Response) -> list[Verdict]:
+        state = self._branches[branch]
+        if state.is_final:
+            return []
+        verdicts: list[Verdict] = []
+        if not state.is_proceeding:
+            state.is_proceeding = True
+            if state.cancel_wanted:
+                verdicts = self._cancel(branch)
+        if response.status != 100 and not self.is_answered:  # step 5: 100 is hop by hop
+            verdicts.append(RelayUpstream(response))
+        return verdicts
+
+    def _on_success(self, state: _Branch, response: Response) -> list[Verdict]:
+        state.is_final = True
+        if self.is_answered and not self._is_invite:
+            return []
+        self.is_answered = True  # step 5: every 2xx to an INVITE is forwarded, also a second one
+        return [RelayUpstream(response), *self._cancel_pending()]
+
+    def _answer_if_complete(self) -> list[Verdict]:
+        if self._best is None or any(not branch.is_final for branch in self._branches):
+            return []
+        self.is_answered = True
+        best, self._best = self._best, None
+        if best.status in (401, 407) and len(self._branches) > 1:  # step 7
+            for name in ("WWW-Authenticate", "Proxy-Authenticate"):
+                best.remove(name)
+            for name, value in self._challenges:
+                best.append(name, value)
+        return [RelayUpstream(best)]
+
+    def _remember(self, response: Response) -> None:
+        if response.status in (401, 407):
+            for name in ("WWW-Authenticate", "Proxy-Authenticate"):
+                self._challenges += [(name, value) for value in response.get_all(name)]
+        if self._best is None or _rank(response) < _rank(self._best):
+            self._best = response
+
+    def _cancel_pending(self) -> list[Verdict]:
+        return [verdict for branch in range(len(self._branches)) for verdict in self._cancel(branch)]
+
+    def _cancel(self, branch: int) -> list[Verdict]:
+        state = self._branches[branch]
+        if not self._is_invite or state.is_final or state.cancelled:
+            return []
+        if not state.is_proceeding:
+            state.cancel_wanted = True  # 9.1: not before a provisional response
+            return []
+        state.cancelled = True
+        return [CancelBranch(branch)]
+
+
+def _rank(response: Response) -> tuple[int, int]:
+    """Order final responses for the caller, best first (16.7 step 6)."""
+    status = response.status
+    if status >= 600:
+        return (0, 0)
+    return (status // 100, _HELPFUL.index(status) if status in _HELPFUL else len(_HELPFUL) + (status == 503))

@@ -1,0 +1,472 @@
+"""The layers of RFC 3261 joined: messages in, what must be sent and what the core must hear out. Pure.
+
+Every method returns effects in the order in which they must happen. A request that reaches the core is new, valid
+enough to be forwarded (16.3) and no CANCEL: retransmissions, ACKs to failures, CANCEL, 100 Trying, Via, Max-Forwards,
+Record-Route, forking, Timer C and the choice of the best response (16.7) are handled here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from opencscf.common.errors import PeerUnavailable
+from opencscf.common.sip import proxy
+from opencscf.common.sip.flow import Flow, Hop, Transport
+from opencscf.common.sip.message import Message, Request, Response
+from opencscf.common.sip.timers import Timer, TimerValues
+from opencscf.common.sip.transaction import (
+    Deliver,
+    InviteClientTransaction,
+    InviteServerTransaction,
+    NonInviteClientTransaction,
+    NonInviteServerTransaction,
+    Output,
+    StartTimer,
+    Terminated,
+    TimedOut,
+    Transmit,
+    TransportFailed,
+    cancel_request,
+)
+
+if TYPE_CHECKING:
+    from opencscf.common.actions import Forward, RecordRoute, Respond
+    from opencscf.common.ids import Ids
+
+ServerTransaction: TypeAlias = InviteServerTransaction | NonInviteServerTransaction
+ClientTransaction: TypeAlias = InviteClientTransaction | NonInviteClientTransaction
+Target: TypeAlias = Hop | Flow
+
+MAX_SERVER_TRANSACTIONS = 50_000  # beyond this new requests are answered 503 without state
+RETRY_AFTER_S = 5  # what such a 503 asks for
+
+
+class Exchange:
+    """A received request and all that became of it: its server transaction and the branches it was forwarded to."""
+
+    __slots__ = (
+        "context", "failure", "forward", "is_answered", "is_cancelled", "key", "legs", "request", "resume", "target",
+        "to_tag", "transaction",
+    )  # fmt: skip
+
+    def __init__(self, key: str, request: Request, transaction: ServerTransaction, target: Target) -> None:
+        self.key = key
+        self.request = request
+        self.transaction = transaction
+        self.target = target
+        self.to_tag = ""
+        self.is_cancelled = False
+        self.is_answered = False  # a final response has been handed to the server transaction
+        self.forward: Forward | None = None
+        self.context: proxy.ResponseContext | None = None
+        self.legs: dict[int, Leg] = {}  # by branch
+        self.resume: object = None  # whoever waits for the final response
+        self.failure: PeerUnavailable | None = None  # why our own 503 was made
+
+
+class Leg:
+    """One client transaction of an exchange, or the CANCEL for one."""
+
+    __slots__ = ("branch", "cancelled_at", "exchange", "progress_at", "request", "target", "transaction")
+
+    def __init__(  # noqa: PLR0917  six fields, all needed
+        self, exchange: Exchange, branch: int, request: Request, transaction: ClientTransaction, target: Target, now: float
+    ) -> None:
+        self.exchange = exchange
+        self.branch = branch  # -1 for a CANCEL, whose responses nobody waits for
+        self.request = request
+        self.transaction = transaction
+        self.target = target
+        self.progress_at = now  # when Timer C was last set (16.7 step 2)
+        self.cancelled_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Put a message on the wire."""
+
+    message: Message
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class StartStackTimer:
+    """Call `on_timer(owner, timer, now)` after `delay_s`."""
+
+    owner: Exchange | Leg
+    timer: Timer
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ToCore:
+    """A new request, or an ACK for a 2xx, for the core to decide on."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Decide:
+    """A response that the core wants to see before it goes back; it is final for the exchange when `is_final`."""
+
+    exchange: Exchange
+    response: Response
+    is_final: bool
+
+
+Effect: TypeAlias = Send | StartStackTimer | ToCore | Decide
+
+
+class SipStack:
+    """Transactions and proxying of one node."""
+
+    def __init__(self, *, ids: Ids, timers: TimerValues, local_for: Callable[[Target], tuple[str, int]]) -> None:
+        """Take the source of branches and tags, the timer values and the listener address that faces a target."""
+        self._ids = ids
+        self._timers = timers
+        self._local_for = local_for
+        self._exchanges: dict[str, Exchange] = {}
+        self._legs: dict[tuple[str, str], Leg] = {}
+        self._now = 0.0  # of the input being worked on
+
+    @property
+    def server_transactions(self) -> int:
+        """How many server transactions are alive."""
+        return len(self._exchanges)
+
+    @property
+    def client_transactions(self) -> int:
+        """How many client transactions are alive."""
+        return len(self._legs)
+
+    # ------------------------------------------------------------------ from the wire
+
+    def receive(self, message: Message, now: float) -> list[Effect]:
+        """Take a parsed message; its `flow` says where it came from."""
+        self._now = now
+        if isinstance(message, Request):
+            return self._receive_request(message)
+        assert isinstance(message, Response)  # noqa: S101  there is no third kind
+        return self._receive_response(message)
+
+    def _receive_request(self, request: Request) -> list[Effect]:
+        note_source(request)
+        exchange = self._exchanges.get(request.transaction_id)
+        if exchange is not None:
+            return self._from_server(exchange, exchange.transaction.on_request(request))
+        if request.method == "ACK":
+            return [ToCore(request)]
+        if len(self._exchanges) >= MAX_SERVER_TRANSACTIONS:
+            return [self.stateless_response(request, 503, headers=(("Retry-After", str(RETRY_AFTER_S)),))]
+        refusal = proxy.validate(request)
+        exchange = self._open(request)
+        if request.method == "CANCEL":
+            return self._receive_cancel(exchange)
+        if refusal is not None:
+            return self._answer(exchange, refusal.status, refusal.reason, refusal.headers)
+        if request.method == "INVITE":
+            return [*self._answer(exchange, 100), ToCore(request)]
+        return [ToCore(request)]
+
+    def _open(self, request: Request) -> Exchange:
+        flow = request.flow
+        assert flow is not None  # noqa: S101  the transport sets it on every message
+        machine = InviteServerTransaction if request.method == "INVITE" else NonInviteServerTransaction
+        transaction = machine(request, reliable=flow.transport.is_reliable, timers=self._timers)
+        exchange = Exchange(request.transaction_id, request, transaction, response_target(request, flow))
+        self._exchanges[exchange.key] = exchange
+        return exchange
+
+    def _receive_cancel(self, cancel: Exchange) -> list[Effect]:
+        invite = self._exchanges.get(cancel.request.invite_transaction_id)
+        if invite is None:
+            return self._answer(cancel, 481)
+        effects = self._answer(cancel, 200)  # 9.2, 16.10
+        invite.is_cancelled = True
+        if invite.context is not None:
+            effects += self._carry_out(invite, invite.context.on_cancel())
+        return effects
+
+    def _receive_response(self, response: Response) -> list[Effect]:
+        leg = self._legs.get((response.via.branch, response.cseq.method))
+        if leg is None:
+            return []  # a stray response is not forwarded (RFC 6026 7.3)
+        leg.progress_at = self._now
+        return self._from_client(leg, leg.transaction.on_response(response))
+
+    # ------------------------------------------------------------------ from the core
+
+    def respond(self, action: Respond) -> list[Effect]:
+        """Answer a request from here (8.2.6); one that is no longer waiting is left alone."""
+        exchange = self._exchanges.get(action.request.transaction_id)
+        if exchange is None:
+            return []
+        headers = action.headers
+        return self._answer(exchange, action.status, action.reason, headers, action.body, action.content_type)
+
+    def relay(self, response: Response) -> list[Effect]:
+        """Send a response, own Via removed, to where its request came from (16.7 step 9)."""
+        exchange = self._exchanges.get(response.transaction_id)
+        if exchange is None:
+            return []
+        return self._reply(exchange, response)
+
+    def is_unanswered(self, request: Request) -> bool:
+        """Whether the request still waits for somebody to answer or forward it."""
+        exchange = self._exchanges.get(request.transaction_id)
+        return exchange is not None and exchange.context is None and not exchange.is_answered
+
+    def forward(
+        self, forward: Forward, targets: list[Target | PeerUnavailable], now: float, resume: object = None
+    ) -> list[Effect]:
+        """Proxy a request to the targets found for its branches (16.6); `resume` waits for the final response."""
+        self._now = now
+        first = forward.branches[0].request
+        if first.method == "ACK":
+            return self._forward_ack(forward, targets)
+        exchange = self._exchanges.get(first.transaction_id)
+        if exchange is None:
+            return []
+        if exchange.is_cancelled:  # the CANCEL came while the core was still deciding
+            cancelled = self._make(exchange, 487)
+            return [Decide(exchange, cancelled, is_final=True)] if resume is not None else self._reply(exchange, cancelled)
+        is_invite = first.method == "INVITE"
+        exchange.forward = forward
+        exchange.resume = resume
+        exchange.context = proxy.ResponseContext(len(targets), is_invite=is_invite)
+        effects: list[Effect] = []
+        for index, (branch, target) in enumerate(zip(forward.branches, targets, strict=True)):
+            if isinstance(target, PeerUnavailable):
+                effects += self._fail_branch(exchange, index, target)
+            else:
+                request = self._prepare(forward, branch.request, exchange.request.flow, target)
+                effects += self._start_client(exchange, index, request, target)
+        return effects
+
+    def _forward_ack(self, forward: Forward, targets: list[Target | PeerUnavailable]) -> list[Effect]:
+        return [
+            Send(self._prepare(forward, branch.request, None, target), target)
+            for branch, target in zip(forward.branches, targets, strict=True)
+            if not isinstance(target, PeerUnavailable)
+        ]
+
+    def _prepare(self, forward: Forward, request: Request, inbound: Flow | None, target: Target) -> Request:
+        """Finish a copy for the wire: 16.6 steps 3, 4 and 8."""
+        proxy.count_down_max_forwards(request)
+        host, port = self._local_for(target)
+        if forward.record_route is not None and inbound is not None:
+            self._record_route(forward.record_route, request, inbound, target)
+        request.prepend("Via", f"SIP/2.0/{target.transport} {_sent_by(host, port)};branch={self._ids.branch()}")
+        return request
+
+    def _record_route(self, names: RecordRoute, request: Request, inbound: Flow, target: Target) -> None:
+        near = _record_route_uri(names.inbound, self._local_for(inbound), inbound.transport)
+        far = _record_route_uri(names.outbound, self._local_for(target), target.transport)
+        if near != far:
+            request.prepend("Record-Route", near)
+        request.prepend("Record-Route", far)
+
+    # ------------------------------------------------------------------ from the clock and the transports
+
+    def on_timer(self, owner: Exchange | Leg, timer: Timer, now: float) -> list[Effect]:
+        """Take a timer that was started with `StartStackTimer`; one that outlived its state does nothing."""
+        self._now = now
+        if isinstance(owner, Exchange):
+            return self._from_server(owner, owner.transaction.on_timer(timer))
+        if timer is Timer.C:
+            return self._on_timer_c(owner)
+        return self._from_client(owner, owner.transaction.on_timer(timer))
+
+    def on_transport_failure(self, target: Target, reason: str) -> list[Effect]:
+        """End what was just being sent to a target that cannot be reached (8.1.3.1, 17.1.4)."""
+        failed = [leg for leg in self._legs.values() if leg.target == target]
+        effects: list[Effect] = []
+        for leg in failed:
+            leg.exchange.failure = PeerUnavailable(f"{target.hop if isinstance(target, Flow) else target}", reason)
+            effects += self._from_client(leg, leg.transaction.on_transport_error())
+        return effects
+
+    def _on_timer_c(self, leg: Leg) -> list[Effect]:
+        context = leg.exchange.context
+        if context is None or not context.is_pending(leg.branch):
+            return []
+        if leg.cancelled_at is not None:
+            ends_at = leg.cancelled_at + 64 * self._timers.t1  # 9.1: then the INVITE counts as cancelled
+        else:
+            ends_at = leg.progress_at + self._timers.timer_c
+        if ends_at > self._now:
+            return [StartStackTimer(leg, Timer.C, ends_at - self._now)]
+        if leg.cancelled_at is None:
+            return self._carry_out(leg.exchange, context.on_timer_c(leg.branch))
+        self._legs.pop((leg.request.via.branch, leg.request.method), None)
+        return self._give_up(leg, 408)
+
+    # ------------------------------------------------------------------ transactions' outputs
+
+    def _from_server(self, exchange: Exchange, outputs: list[Output]) -> list[Effect]:
+        effects: list[Effect] = []
+        for output in outputs:
+            match output:
+                case Transmit(message):
+                    effects.append(Send(message, exchange.target))
+                case StartTimer(timer, delay_s):
+                    effects.append(StartStackTimer(exchange, timer, delay_s))
+                case Terminated():
+                    self._exchanges.pop(exchange.key, None)
+        return effects
+
+    def _from_client(self, leg: Leg, outputs: list[Output]) -> list[Effect]:
+        effects: list[Effect] = []
+        for output in outputs:
+            match output:
+                case Transmit(message):
+                    effects.append(Send(message, leg.target))
+                case StartTimer(timer, delay_s):
+                    effects.append(StartStackTimer(leg, timer, delay_s))
+                case Deliver(response):
+                    effects += self._deliver(leg, response)
+                case TimedOut():
+                    effects += self._give_up(leg, 408)
+                case TransportFailed():
+                    effects += self._give_up(leg, 503)
+                case Terminated():
+                    self._legs.pop((leg.request.via.branch, leg.request.method), None)
+        return effects
+
+    def _deliver(self, leg: Leg, response: Response) -> list[Effect]:
+        context = leg.exchange.context
+        if leg.branch < 0 or context is None:
+            return []
+        upstream = response.copy()
+        upstream.remove_first_value("Via")  # 16.7 step 3
+        if not upstream.has("Via"):
+            return []
+        return self._carry_out(leg.exchange, context.on_response(leg.branch, upstream))
+
+    def _give_up(self, leg: Leg, status: int) -> list[Effect]:
+        """Treat a branch that failed by itself as if it had answered (16.7 step 2, 16.8, 16.9)."""
+        context = leg.exchange.context
+        if leg.branch < 0 or context is None or not context.is_pending(leg.branch):
+            return []
+        if leg.exchange.is_cancelled:
+            status = 487
+        return self._carry_out(leg.exchange, context.on_response(leg.branch, self._make(leg.exchange, status)))
+
+    def _fail_branch(self, exchange: Exchange, branch: int, failure: PeerUnavailable) -> list[Effect]:
+        assert exchange.context is not None  # noqa: S101
+        exchange.failure = failure
+        return self._carry_out(exchange, exchange.context.on_response(branch, self._make(exchange, 503)))
+
+    def _carry_out(self, exchange: Exchange, verdicts: list[proxy.Verdict]) -> list[Effect]:
+        effects: list[Effect] = []
+        for verdict in verdicts:
+            match verdict:
+                case proxy.RelayUpstream(response):
+                    effects += self._back(exchange, response)
+                case proxy.CancelBranch(branch):
+                    effects += self._cancel(exchange.legs[branch])
+        return effects
+
+    def _back(self, exchange: Exchange, response: Response) -> list[Effect]:
+        """Let a response go back: through the core if it asked for that, else at once."""
+        is_final = response.status >= 200
+        forward = exchange.forward
+        if (exchange.resume is not None and is_final) or (forward is not None and forward.on_response is not None):
+            return [Decide(exchange, response, is_final)]
+        if response.status == 503:
+            response = self._make(exchange, 500, "Next hop unavailable")  # 16.7 step 6
+        return self.relay(response)
+
+    def _start_client(self, exchange: Exchange, branch: int, request: Request, target: Target) -> list[Effect]:
+        is_invite = request.method == "INVITE"
+        machine = InviteClientTransaction if is_invite else NonInviteClientTransaction
+        transaction = machine(
+            request, key=request.via.branch, reliable=target.transport.is_reliable, timers=self._timers
+        )
+        leg = Leg(exchange, branch, request, transaction, target, self._now)
+        self._legs[request.via.branch, request.method] = leg
+        if branch >= 0:
+            exchange.legs[branch] = leg
+        effects = self._from_client(leg, transaction.start())
+        if is_invite:
+            effects.append(StartStackTimer(leg, Timer.C, self._timers.timer_c))
+        return effects
+
+    def _cancel(self, leg: Leg) -> list[Effect]:
+        """Send CANCEL after the INVITE of a branch, and wait no longer than 64*T1 for its end (9.1)."""
+        leg.cancelled_at = self._now
+        effects = self._start_client(leg.exchange, -1, cancel_request(leg.request), leg.target)
+        return [*effects, StartStackTimer(leg, Timer.C, 64 * self._timers.t1)]
+
+    # ------------------------------------------------------------------ own responses
+
+    def _answer(  # noqa: PLR0917
+        self,
+        exchange: Exchange,
+        status: int,
+        reason: str = "",
+        headers: tuple[tuple[str, str], ...] = (),
+        body: bytes = b"",
+        content_type: str = "",
+    ) -> list[Effect]:
+        return self._reply(exchange, self._make(exchange, status, reason, headers, body, content_type))
+
+    def _reply(self, exchange: Exchange, response: Response) -> list[Effect]:
+        if response.status >= 200:
+            exchange.is_answered = True
+        return self._from_server(exchange, exchange.transaction.respond(response))
+
+    def _make(  # noqa: PLR0917
+        self,
+        exchange: Exchange,
+        status: int,
+        reason: str = "",
+        headers: tuple[tuple[str, str], ...] = (),
+        body: bytes = b"",
+        content_type: str = "",
+    ) -> Response:
+        if status > 100 and not exchange.to_tag:
+            exchange.to_tag = self._ids.tag()
+        return Response.to(
+            exchange.request, status, reason,
+            to_tag=exchange.to_tag, headers=headers, body=body, content_type=content_type,
+        )  # fmt: skip
+
+    def stateless_response(
+        self, request: Request, status: int, reason: str = "", headers: tuple[tuple[str, str], ...] = ()
+    ) -> Send:
+        """Answer a request without keeping anything of it (8.2.7), such as one that could not be parsed whole."""
+        assert request.flow is not None  # noqa: S101
+        response = Response.to(request, status, reason, to_tag=self._ids.tag(), headers=headers)
+        return Send(response, response_target(request, request.flow))
+
+
+def note_source(request: Request) -> None:
+    """Write where a request came from into its topmost Via: received and rport (18.2.1, RFC 3581 4)."""
+    flow = request.flow
+    assert flow is not None  # noqa: S101
+    via = request.via
+    host, port = flow.remote
+    if via.has_rport:
+        request.replace_first_value("Via", str(via.with_params(received=host, rport=str(port))))
+    elif via.host != host:
+        request.replace_first_value("Via", str(via.with_params(received=host)))
+
+
+def response_target(request: Request, flow: Flow) -> Target:
+    """Where the responses to a request go (18.2.2, RFC 3581 4)."""
+    via = request.via
+    if flow.transport is not Transport.UDP or via.has_rport:
+        return flow
+    return flow._replace(remote=(flow.remote[0], via.port or proxy.DEFAULT_PORT))
+
+
+def _sent_by(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _record_route_uri(user: str, local: tuple[str, int], transport: Transport) -> str:
+    parameter = "" if transport is Transport.UDP else f";transport={transport.lower()}"
+    return f"<sip:{user}@{_sent_by(*local)}{parameter};lr>"
