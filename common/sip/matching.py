@@ -1,0 +1,62 @@
+"""Which transaction a message belongs to (RFC 3261 17.1.3, 17.2.3, 9.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import ValuesView
+
+    from opencscf.common.sip.message import Message, Request, Response
+    from opencscf.common.sip.transaction import ClientTransaction, ServerTransaction
+
+C = TypeVar("C")  # the user of a client transaction
+S = TypeVar("S")  # the user of a server transaction
+
+
+class TransactionTable(Generic[C, S]):
+    """The living transactions of a node, each with its transaction user: the object that holds it and hears from it."""
+
+    __slots__ = ("_clients", "_servers")
+
+    def __init__(self) -> None:
+        self._clients: dict[tuple[str | None, str], C] = {}
+        self._servers: dict[str, S] = {}
+
+    @property
+    def clients(self) -> ValuesView[C]:
+        """The users of all client transactions."""
+        return self._clients.values()
+
+    @property
+    def servers(self) -> ValuesView[S]:
+        """The users of all server transactions."""
+        return self._servers.values()
+
+    def add_client(self, transaction: ClientTransaction, user: C) -> None:
+        """Know a new client transaction; its branch and method are nobody else's."""
+        self._clients[transaction.key, transaction.method] = user
+
+    def add_server(self, transaction: ServerTransaction, user: S) -> None:
+        """Know a new server transaction, once `find_server` has not found its request."""
+        self._servers[transaction.key] = user
+
+    def remove_client(self, transaction: ClientTransaction) -> None:
+        """Forget a client transaction; one that is not known is not missed."""
+        self._clients.pop((transaction.key, transaction.method), None)
+
+    def remove_server(self, transaction: ServerTransaction) -> None:
+        """Forget a server transaction; one that is not known is not missed."""
+        self._servers.pop(transaction.key, None)
+
+    def find_client(self, response: Response) -> C | None:
+        """Find by the topmost Via's branch and the CSeq method (17.1.3); a CANCEL shares its INVITE's branch."""
+        return self._clients.get((response.via.branch, response.cseq.method))
+
+    def find_server(self, message: Message) -> S | None:
+        """Find what a request repeats, an ACK to a failure completes (17.2.3), or a response on its way back answers."""
+        return self._servers.get(message.transaction_id)
+
+    def find_cancelled(self, cancel: Request) -> S | None:
+        """Find the INVITE that a CANCEL is for (9.2)."""
+        return self._servers.get(cancel.invite_transaction_id)
