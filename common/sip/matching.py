@@ -54,7 +54,7 @@ class TransactionTable(Generic[C, S]):
         return self._clients.get((response.via.branch, response.cseq.method))
 
     def find_server(self, message: Message) -> S | None:
-        """Find what a request repeats, an ACK to a failure completes (17.2.3), or a response on its way back answers."""
+        """Find whom a retransmission, an ACK to a failure or a response on its way back belongs to (17.2.3)."""
         return self._servers.get(message.transaction_id)
 
     def find_cancelled(self, cancel: Request) -> S | None:
