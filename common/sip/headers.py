@@ -1,0 +1,306 @@
+"""Header field values as types, each with `parse` and `str()` (RFC 3261 20 and 25.1, RFC 3581, TS 24.229 7.2A.2)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import ClassVar, Final, NamedTuple, Self
+
+from opencscf.common.errors import ParseError
+from opencscf.common.sip.params import (
+    NO_PARAMS,
+    QUOTED,
+    TOKEN_CHARS,
+    Params,
+    is_token,
+    parse_params,
+    quote,
+    split_elements,
+    unquote,
+)
+from opencscf.common.sip.uri import (
+    HOST,
+    SipUri,
+    TelUri,
+    parse_port,
+    parse_uri,
+    with_brackets,
+    without_brackets,
+)
+
+__all__ = [
+    "NO_PARAMS",
+    "CSeq",
+    "Challenge",
+    "Credentials",
+    "NameAddr",
+    "Params",
+    "Via",
+    "parse_expires",
+    "parse_params",
+    "split_elements",
+]
+
+CACHED_ADDRESSES: Final = 16_384
+MAX_CACHED_CHARS: Final = 256
+MAX_CSEQ: Final = 2**31 - 1  # RFC 3261 8.1.1.5
+MAX_EXPIRES_S: Final = 2**32 - 1  # 20.19
+MALFORMED_EXPIRES_S: Final = 3600  # 20.10, 20.19
+
+_VIA: Final = re.compile(
+    rf"SIP\s*+/\s*+2\.0\s*+/\s*+([{TOKEN_CHARS}]++)\s++({HOST})\s*+(?::\s*+([0-9]{{1,5}})\s*+)?(;.*)?",
+    re.IGNORECASE | re.ASCII | re.DOTALL,
+)
+_NAME_ADDR: Final = re.compile(
+    rf'(?:({QUOTED})\s*+|([^<>"]*+))<([A-Za-z][A-Za-z0-9+.\-]*+:[^<>\s]++)>\s*+(;.*)?', re.ASCII | re.DOTALL
+)
+_ADDR_SPEC: Final = re.compile(r'([A-Za-z][A-Za-z0-9+.\-]*+:[^<>\s",;?]++)\s*+(;.*)?', re.ASCII | re.DOTALL)
+_DISPLAY_TOKENS: Final = re.compile(rf"[{TOKEN_CHARS}]++(?: [{TOKEN_CHARS}]++)*+")
+_QVALUE: Final = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
+_SCHEME: Final = re.compile(rf"\s*+([{TOKEN_CHARS}]++)\s++", re.ASCII)
+_AUTH_PARAM: Final = re.compile(
+    rf'\s*+([{TOKEN_CHARS}]++)\s*+=\s*+({QUOTED}|[^\s,"]++)\s*+(?:,|\Z)', re.ASCII | re.DOTALL
+)
+
+
+class CSeq(NamedTuple):
+    """A command sequence number and its method (20.16)."""
+
+    number: int
+    method: str
+
+    @classmethod
+    def parse(cls, text: str) -> CSeq:
+        """Read `number method`."""
+        parts = text.split()
+        if len(parts) != 2 or not (parts[0].isascii() and parts[0].isdecimal()) or not is_token(parts[1]):
+            raise ParseError("malformed CSeq")
+        # Length first: converting a number of thousands of digits is work that a peer should not set us.
+        if len(parts[0]) > 10 or (number := int(parts[0])) > MAX_CSEQ:
+            raise ParseError("the CSeq number is 2**31 or more")
+        return cls(number, parts[1])
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.method}"
+
+
+class Via(NamedTuple):
+    """One hop that a request has taken (20.42); `transport` is in upper case, `host` without brackets."""
+
+    transport: str
+    host: str
+    port: int | None = None
+    params: Params = NO_PARAMS
+
+    @classmethod
+    def parse(cls, text: str) -> Via:
+        """Read one Via element."""
+        match = _VIA.fullmatch(text)
+        if match is None:
+            raise ParseError("malformed Via")
+        transport, host, port, params = match.groups()
+        return cls(
+            transport.upper(),
+            without_brackets(host),
+            parse_port(port),
+            parse_params(params) if params else NO_PARAMS,
+        )
+
+    @property
+    def branch(self) -> str | None:
+        """What identifies the transaction (8.1.1.7)."""
+        return self.params.get("branch")
+
+    @property
+    def received(self) -> str | None:
+        """The address the request came from, if it is not the sent-by host (18.2.1); without brackets."""
+        value = self.params.get("received")
+        return value.strip("[]") if value else None
+
+    @property
+    def rport(self) -> int | None:
+        """The port the request came from (RFC 3581 4); None if absent or still to be filled in."""
+        value = self.params.get("rport")
+        if not value:
+            return None
+        if not (value.isascii() and value.isdecimal() and len(value) <= 5):
+            raise ParseError("malformed rport in Via")
+        return parse_port(value)
+
+    @property
+    def has_rport(self) -> bool:
+        """Whether the sender asks for the response to go to the port it sent from (RFC 3581 3)."""
+        return self.params.has("rport")
+
+    @property
+    def maddr(self) -> str | None:
+        """The multicast or stand-in address the request was sent to, without brackets."""
+        value = self.params.get("maddr")
+        return value.strip("[]") if value else None
+
+    @property
+    def sent_by(self) -> str:
+        """Host and port as Via writes them, IPv6 in brackets."""
+        host = with_brackets(self.host)
+        return host if self.port is None else f"{host}:{self.port}"
+
+    def with_params(self, **values: str | int | None) -> Via:
+        """This Via with parameters set, in their place if they were there; "" writes no value, None takes one out."""
+        params = self.params
+        for name, value in values.items():
+            params = params.without(name) if value is None else params.replaced(name, str(value) or None)
+        return self._replace(params=params)
+
+    def __str__(self) -> str:
+        return f"SIP/2.0/{self.transport} {self.sent_by}{self.params}"
+
+
+class NameAddr(NamedTuple):
+    """A URI with a display name and header field parameters: From, To, Contact, Route and their kin (20.10).
+
+    `uri` is the text between the brackets, `display` the name without quotes. `str()` always writes brackets.
+    """
+
+    uri: str
+    display: str = ""
+    params: Params = NO_PARAMS
+
+    @classmethod
+    def parse(cls, text: str) -> NameAddr:
+        """Read one name-addr or addr-spec; without brackets, all after the first semicolon is the header field's."""
+        return _parse_name_addr_cached(text) if len(text) <= MAX_CACHED_CHARS else _parse_name_addr(text)
+
+    @property
+    def tag(self) -> str | None:
+        """The tag of From or To (19.3)."""
+        return self.params.get("tag")
+
+    @property
+    def q(self) -> float:
+        """The preference among contacts (20.10), 1.0 if absent."""
+        value = self.params.get("q")
+        if value is None:
+            return 1.0
+        if not _QVALUE.fullmatch(value):
+            raise ParseError("malformed q value")
+        return float(value)
+
+    @property
+    def expires(self) -> int | None:
+        """The expires parameter in seconds (20.10)."""
+        value = self.params.get("expires")
+        return parse_expires(value) if value is not None else None
+
+    def get(self, name: str) -> str | None:
+        """A header field parameter without its quotes; "" if it has no value, None if it is absent."""
+        return self.params.get(name)
+
+    @property
+    def parsed_uri(self) -> SipUri | TelUri:
+        """The URI; ParseError 416 if it is neither sip, sips nor tel."""
+        return parse_uri(self.uri)
+
+    @property
+    def sip_uri(self) -> SipUri:
+        """The URI; ParseError 416 if it is neither sip nor sips."""
+        return SipUri.parse(self.uri)
+
+    def with_param(self, name: str, value: str | None = None) -> NameAddr:
+        """This address with a header field parameter set; the value is written as it is given."""
+        return self._replace(params=self.params.replaced(name, value))
+
+    def without_params(self, *names: str) -> NameAddr:
+        """This address with some header field parameters taken out."""
+        return self._replace(params=self.params.without(*names))
+
+    def __str__(self) -> str:
+        if not self.display:
+            return f"<{self.uri}>{self.params}"
+        display = self.display if _DISPLAY_TOKENS.fullmatch(self.display) else quote(self.display)
+        return f"{display} <{self.uri}>{self.params}"
+
+
+def _parse_name_addr(text: str) -> NameAddr:
+    if match := _NAME_ADDR.fullmatch(text):
+        quoted, tokens, uri, params = match.groups()
+        display = unquote(quoted) if quoted else tokens.rstrip()
+        return NameAddr(uri, display, parse_params(params) if params else NO_PARAMS)
+    if match := _ADDR_SPEC.fullmatch(text):
+        uri, params = match.groups()
+        return NameAddr(uri, "", parse_params(params) if params else NO_PARAMS)
+    raise ParseError("malformed address")
+
+
+_parse_name_addr_cached = lru_cache(CACHED_ADDRESSES)(_parse_name_addr)
+
+
+def parse_expires(text: str) -> int:
+    """Read a number of seconds; what is malformed counts as an hour, what is too large as the largest (20.10, 20.19)."""
+    if not (text.isascii() and text.isdecimal()):
+        return MALFORMED_EXPIRES_S
+    return min(int(text), MAX_EXPIRES_S) if len(text) <= 10 else MAX_EXPIRES_S
+
+
+@dataclass(frozen=True, slots=True)
+class _AuthenticationParams:
+    """A scheme and its parameters: names in lower case, values without quotes."""
+
+    scheme: str
+    params: dict[str, str] = field(default_factory=dict)
+
+    UNQUOTED: ClassVar[frozenset[str]]  # every other value is a quoted-string on the wire
+    SECRET: ClassVar[frozenset[str]] = frozenset({"ck", "ik", "response", "password"})  # not for logs
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `scheme name=value, ...`, quoted or not, in any order."""
+        scheme = _SCHEME.match(text)
+        if scheme is None:
+            raise ParseError("malformed authentication header field")
+        params: dict[str, str] = {}
+        position = scheme.end()
+        while position < len(text):
+            match = _AUTH_PARAM.match(text, position)
+            if match is None or (name := match[1].lower()) in params:
+                raise ParseError("malformed or repeated authentication parameter")
+            params[name] = unquote(match[2])
+            position = match.end()
+        return cls(scheme[1], params)
+
+    def get(self, name: str) -> str | None:
+        """A parameter's value without quotes."""
+        return self.params.get(name.lower())
+
+    def with_params(self, **values: str | None) -> Self:
+        """A copy with parameters set, or taken out by None; an underscore in a name stands for a hyphen."""
+        params = dict(self.params)
+        for key, value in values.items():
+            name = key.replace("_", "-").lower()
+            if value is None:
+                params.pop(name, None)
+            else:
+                params[name] = value
+        return type(self)(self.scheme, params)
+
+    def __str__(self) -> str:
+        pairs = (f"{name}={value if name in self.UNQUOTED else quote(value)}" for name, value in self.params.items())
+        return f"{self.scheme} {', '.join(pairs)}"
+
+    def __repr__(self) -> str:
+        shown = {name: "..." if name in self.SECRET else value for name, value in self.params.items()}
+        return f"{type(self).__name__}(scheme={self.scheme!r}, params={shown!r})"
+
+
+class Challenge(_AuthenticationParams):
+    """WWW-Authenticate and Proxy-Authenticate (20.44); ck and ik are between S-CSCF and P-CSCF (TS 24.229 7.2A.1)."""
+
+    __slots__ = ()
+    UNQUOTED = frozenset({"algorithm", "stale"})
+
+
+class Credentials(_AuthenticationParams):
+    """Authorization and Proxy-Authorization (20.7); integrity-protected is the P-CSCF's mark (TS 24.229 7.2A.2)."""
+
+    __slots__ = ()
+    UNQUOTED = frozenset({"algorithm", "qop", "nc"})

@@ -1,0 +1,69 @@
+"""Header field names: compact forms, any case, one lower-case long form for each (RFC 3261 7.3.1, 7.3.3)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from opencscf.common.errors import ParseError
+from opencscf.common.sip.params import is_token
+
+# The IANA registry of SIP header fields lists the compact forms; the second name of each pair is ours to look up.
+COMPACT_FORMS: Final = {
+    "a": "accept-contact",
+    "b": "referred-by",
+    "c": "content-type",
+    "d": "request-disposition",
+    "e": "content-encoding",
+    "f": "from",
+    "i": "call-id",
+    "j": "reject-contact",
+    "k": "supported",
+    "l": "content-length",
+    "m": "contact",
+    "n": "identity-info",
+    "o": "event",
+    "r": "refer-to",
+    "s": "subject",
+    "t": "to",
+    "u": "allow-events",
+    "v": "via",
+    "x": "session-expires",
+    "y": "identity",
+}
+
+_COMMON_NAMES: Final = """
+Accept Accept-Contact Accept-Encoding Accept-Language Alert-Info Allow Allow-Events Authentication-Info Authorization
+Call-ID Call-Info Contact Content-Disposition Content-Encoding Content-Language Content-Length Content-Type CSeq Date
+Error-Info Event Expires Feature-Caps From Geolocation History-Info Identity Identity-Info In-Reply-To Info-Package
+Max-Forwards MIME-Version Min-Expires Min-SE Organization P-Access-Network-Info P-Asserted-Identity
+P-Asserted-Service P-Associated-URI P-Called-Party-ID P-Charging-Function-Addresses P-Charging-Vector
+P-Early-Media P-Preferred-Identity P-Preferred-Service P-Profile-Key P-Served-User P-User-Database
+P-Visited-Network-ID Path Priority Privacy Proxy-Authenticate Proxy-Authorization Proxy-Require RAck Reason
+Record-Route Recv-Info Refer-Sub Refer-To Referred-By Reject-Contact Replaces Reply-To Request-Disposition Require
+Resource-Priority Retry-After Route RSeq Security-Client Security-Server Security-Verify Server Service-Route
+Session-Expires SIP-ETag SIP-If-Match Subject Subscription-State Supported Target-Dialog Timestamp To Unsupported
+User-Agent Via Warning WWW-Authenticate
+""".split()
+
+
+class _CanonicalNames(dict[str, str]):
+    """The canonical name of each usual spelling; one that is not here is worked out, and not kept."""
+
+    def __missing__(self, name: str) -> str:
+        lowered = name.rstrip(" \t").lower()  # HCOLON allows white space before the colon
+        if not is_token(lowered):
+            raise ParseError("malformed header field name")
+        return COMPACT_FORMS.get(lowered, lowered)
+
+
+def _usual_spellings() -> _CanonicalNames:
+    canonical = _CanonicalNames()
+    for name in _COMMON_NAMES:
+        lowered = name.lower()
+        canonical.update(dict.fromkeys((name, lowered, name.upper(), name.title()), lowered))
+    for compact, name in COMPACT_FORMS.items():
+        canonical.update(dict.fromkeys((compact, compact.upper()), canonical[name]))
+    return canonical
+
+
+CANONICAL: Final = _usual_spellings()

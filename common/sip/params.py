@@ -1,0 +1,123 @@
+"""Parameters of header fields and URIs: order and text kept, looked up in any case (RFC 3261 7.3.1, 25.1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from opencscf.common.errors import ParseError
+
+TOKEN_CHARS: Final = r"A-Za-z0-9\-.!%*_+`'~"  # 25.1, for use inside a character class
+QUOTED: Final = r'"(?:[^"\\]++|\\.)*+"'
+
+_TOKEN: Final = re.compile(f"[{TOKEN_CHARS}]++")
+_VALUE: Final = r'[^\s";<>,]'
+_PLAIN: Final = re.compile(f"(?:;[{TOKEN_CHARS}]++(?:={_VALUE}++)?)++", re.ASCII)
+_PARAM: Final = re.compile(rf"\s*;\s*([{TOKEN_CHARS}]++)\s*(?:=\s*({QUOTED}|{_VALUE}*+)\s*)?", re.DOTALL | re.ASCII)
+_ELEMENT: Final = re.compile(rf'(?:[^,"<]++|{QUOTED}|<[^>]*+>)*+', re.DOTALL)
+_QUOTED_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
+_NEEDS_ESCAPE: Final = re.compile(r'(["\\])')
+
+
+class Params(tuple[tuple[str, "str | None"], ...]):
+    """Pairs of name and value as they were written; the value is None for a parameter that has none.
+
+    A tuple, because some are made for every message. With a name given twice, the first one counts.
+    """
+
+    __slots__ = ()
+
+    def get(self, name: str) -> str | None:
+        """The value without its quotes; "" for a parameter that has no value, None for one that is absent."""
+        value = self.raw(name)
+        return unquote(value) if value is not None and value[:1] == '"' else value
+
+    def raw(self, name: str) -> str | None:
+        """The value as written, quotes and all; otherwise like `get`."""
+        for key, value in self:
+            if key == name or key.lower() == name:
+                return value or ""
+        lowered = name.lower()
+        return self.raw(lowered) if lowered != name else None
+
+    def has(self, name: str) -> bool:
+        """Whether a parameter of this name is there, with a value or without."""
+        return self.raw(name) is not None
+
+    def replaced(self, name: str, value: str | None) -> Params:
+        """These parameters with one set: in its place if it was there, else as the last; None writes no value."""
+        lowered = name.lower()
+        if not self.has(lowered):
+            return Params((*self, (name, value)))
+        return Params((key, value if key.lower() == lowered else old) for key, old in self)
+
+    def without(self, *names: str) -> Params:
+        """These parameters with some taken out."""
+        lowered = {name.lower() for name in names}
+        return Params(pair for pair in self if pair[0].lower() not in lowered)
+
+    def __str__(self) -> str:
+        return "".join([f";{name}" if value is None else f";{name}={value}" for name, value in self])
+
+
+NO_PARAMS: Final = Params()
+
+
+def parse_params(text: str) -> Params:
+    """Read the `;name=value` pairs of a header field value, from its first semicolon to its end."""
+    if not text:
+        return NO_PARAMS
+    if _PLAIN.fullmatch(text):
+        return split_params(text[1:].split(";"))
+    pairs: list[tuple[str, str | None]] = []
+    position, end = 0, len(text.rstrip())
+    while position < end:
+        match = _PARAM.match(text, position)
+        if match is None:
+            raise ParseError("malformed header parameter")
+        pairs.append((match[1], match[2]))
+        position = match.end()
+    return Params(pairs)
+
+
+def split_params(parts: Iterable[str]) -> Params:
+    """Make parameters of `name=value` and `name` texts that are known to be well formed."""
+    return Params(
+        [(name, value if equals else None) for name, equals, value in [part.partition("=") for part in parts]]
+    )
+
+
+def split_elements(text: str) -> list[str]:
+    """Take a comma-separated list apart, with respect for quoted strings and `<URIs>` (RFC 3261 7.3.1)."""
+    if "," not in text:
+        return [text]
+    if '"' not in text and "<" not in text:
+        return [part.strip() for part in text.split(",")]
+    elements = []
+    position = -1
+    while position < len(text):
+        match = _ELEMENT.match(text, position + 1)
+        if match is None or (match.end() < len(text) and text[match.end()] != ","):
+            raise ParseError("unterminated quoted string or URI in a header field")
+        elements.append(match[0].strip())
+        position = match.end()
+    return elements
+
+
+def is_token(text: str) -> bool:
+    """Whether the text is a token of RFC 3261 25.1."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def quote(text: str) -> str:
+    """Write a quoted-string."""
+    return '"' + _NEEDS_ESCAPE.sub(r"\\\1", text) + '"'
+
+
+def unquote(text: str) -> str:
+    """Read a quoted-string; anything else is returned as it is."""
+    if len(text) < 2 or text[0] != '"' or text[-1] != '"':
+        return text
+    inner = text[1:-1]
+    return _QUOTED_PAIR.sub(r"\1", inner) if "\\" in inner else inner

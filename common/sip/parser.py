@@ -1,0 +1,268 @@
+"""Bytes to messages: datagrams and streams (RFC 3261 7, 18.3, 18.4; keep-alives of RFC 5626 3.5.1).
+
+A line ends with CRLF only: a bare CR or LF is refused, for the next hop might take it for a line end that we did not
+see. Not covered: tolerance of RFC 2543 messages without CRLF.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import Final, NamedTuple
+
+from opencscf.common.errors import ParseError
+from opencscf.common.sip.message import ENCODING, ERRORS, Request, Response
+from opencscf.common.sip.names import CANONICAL
+from opencscf.common.sip.params import TOKEN_CHARS, is_token
+
+MAX_MESSAGE_BYTES: Final = 65_535
+MAX_HEADERS: Final = 200
+MAX_LINE: Final = 8192  # characters, folded lines counted as one
+
+_MANDATORY: Final = frozenset({"via", "from", "to", "call-id", "cseq"})  # 8.1.1; Max-Forwards may be missing, 16.3
+_SINGLE: Final = frozenset(
+    {"from", "to", "call-id", "cseq", "max-forwards", "content-length", "content-type", "expires"}
+)  # 7.3.1
+
+_PING: Final = b"\r\n\r\n"
+_LINE_END: Final = re.compile(r"\r\n(?![ \t])")  # what follows a fold belongs to the line
+_FOLD: Final = re.compile(r"\r\n[ \t]")
+_LINE_ENDS: Final = re.compile(r"[\r\n\0]")
+_VERSION: Final = r"(SIP/[0-9]+\.[0-9]+)"
+_REQUEST_LINE: Final = re.compile(
+    rf"([{TOKEN_CHARS}]++) ([A-Za-z][A-Za-z0-9+.\-]*+:[!#-;=?-~]++) {_VERSION}", re.IGNORECASE | re.ASCII
+)
+_STATUS_LINE: Final = re.compile(rf"{_VERSION} ([1-6][0-9][0-9])(?: ([^\r\n]*+))?", re.IGNORECASE | re.ASCII)
+
+
+class KeepAlive(enum.Enum):
+    """The double CRLF with which a client pings over a stream; its answer is one CRLF (RFC 5626 3.5.1)."""
+
+    PING = enum.auto()
+
+
+KEEPALIVE: Final = KeepAlive.PING
+
+
+class Malformed(NamedTuple):
+    """A message on a stream that cannot be used, though its end is known, so that the stream goes on."""
+
+    data: bytes
+    error: ParseError
+
+
+def parse(data: bytes, *, datagram: bool = True) -> Request | Response:
+    """Read one message; a body longer than Content-Length is cut in a datagram and a fault elsewhere (18.3)."""
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise ParseError("the message is too large", status=513)
+    start = 0
+    while data.startswith(b"\r\n", start):  # 7.5
+        start += 2
+    end = data.find(b"\r\n\r\n", start)
+    if end < 0:
+        raise ParseError("no empty line after the header fields", offset=len(data))
+    message, length = _parse_head(data[start:end])
+    body = data[end + 4 :]
+    if length is not None and length != len(body):
+        if length > len(body):
+            raise ParseError("the body is shorter than Content-Length says", offset=len(data))
+        if not datagram:
+            raise ParseError("the body is longer than Content-Length says", offset=end + 4 + length)
+        body = body[:length]
+    message.body = body
+    return message
+
+
+def parse_for_rejection(data: bytes) -> Request | None:
+    """Read of a request that `parse` refused what an answer needs; None if it gets none.
+
+    Only the header fields that go into a response are in it (8.2.6), and no ACK is ever answered.
+    """
+    head = data[:MAX_MESSAGE_BYTES].lstrip(b"\r\n").partition(b"\r\n\r\n")[0]
+    start, *lines = _LINE_END.split(head.decode(ENCODING, ERRORS))
+    method, _, rest = start.partition(" ")
+    if not is_token(method) or method == "ACK" or _LINE_ENDS.search(start):
+        return None
+    found: list[str] = []
+    names: list[str] = []
+    for line in lines[:MAX_HEADERS]:
+        name = _name_or_none(line)
+        if name in _MANDATORY and (name == "via" or name not in names):
+            found.append(line)
+            names.append(name)
+    if not _MANDATORY.issubset(names):
+        return None
+    request = Request(method, rest.rpartition(" ")[0] or rest, start, found, names, framed=False)
+    return request if _can_be_answered(request) else None
+
+
+class StreamParser:
+    """Cuts a stream into messages by their Content-Length (18.3)."""
+
+    __slots__ = ("_buffer", "_pending", "_searched")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._searched = 0  # how far the buffer is known to hold no end of a head
+        self._pending: _Pending | None = None
+
+    def feed(self, data: bytes) -> list[Request | Response | KeepAlive | Malformed]:
+        """Take the next bytes and give back what they complete.
+
+        ParseError means that the end of a message cannot be known: close the connection.
+        """
+        self._buffer += data
+        items: list[Request | Response | KeepAlive | Malformed] = []
+        while (item := self._next()) is not None:
+            items.append(item)
+        return items
+
+    def _next(self) -> Request | Response | KeepAlive | Malformed | None:
+        pending = self._pending
+        if pending is None:
+            if self._takes_keepalive():
+                return KEEPALIVE
+            pending = self._pending = self._take_head()
+        if pending is None or len(self._buffer) < pending.total:
+            return None
+        data = bytes(self._buffer[: pending.total])
+        del self._buffer[: pending.total]
+        self._pending, self._searched = None, 0
+        if isinstance(pending.outcome, ParseError):
+            return Malformed(data, pending.outcome)
+        pending.outcome.body = data[pending.body_at :]
+        return pending.outcome
+
+    def _takes_keepalive(self) -> bool:
+        """Take line ends off the front, up to a ping; whether there was one."""
+        buffer = self._buffer
+        while buffer.startswith(b"\r\n"):
+            if buffer.startswith(_PING):
+                del buffer[:4]
+                return True
+            if _PING.startswith(buffer):
+                break  # the rest of a ping may follow
+            del buffer[:2]  # 7.5
+        return False
+
+    def _take_head(self) -> _Pending | None:
+        """Read the header fields of the next message once all are there."""
+        end = self._buffer.find(b"\r\n\r\n", self._searched)
+        if end < 0 or _PING.startswith(self._buffer):
+            self._searched = max(len(self._buffer) - 3, 0)
+            if len(self._buffer) > MAX_MESSAGE_BYTES:
+                raise ParseError("the message is too large", status=513)
+            return None
+        head = bytes(self._buffer[:end])
+        outcome: Request | Response | ParseError
+        try:
+            outcome, length = _parse_head(head)
+        except ParseError as error:
+            outcome, length = error, _length_of_malformed(head)
+            if length is None:
+                raise
+        if length is None:
+            raise ParseError("no Content-Length on a stream")
+        if end + 4 + length > MAX_MESSAGE_BYTES:
+            raise ParseError("the message is too large", status=513)
+        return _Pending(outcome, end + 4, end + 4 + length)
+
+
+class _Pending(NamedTuple):
+    """A message on a stream whose head was read; its body may still be on the way."""
+
+    outcome: Request | Response | ParseError
+    body_at: int
+    total: int
+
+
+def _parse_head(head: bytes) -> tuple[Request | Response, int | None]:
+    """Read start line and header fields; the number is what Content-Length says."""
+    text = head.decode(ENCODING, ERRORS)
+    start, *lines = text.split("\r\n")
+    if text.count("\r") != len(lines) or text.count("\n") != len(lines) or "\0" in text:
+        raise ParseError("a bare CR or LF, or a NUL, in the header fields")
+    try:
+        names = [CANONICAL[line[: line.index(":")]] for line in lines]
+    except (ValueError, ParseError):
+        start, *lines = _LINE_END.split(text)
+        names = [_name(line) for line in lines]
+    if len(lines) > MAX_HEADERS:
+        raise ParseError("too many header fields", status=513)
+    if len(text) > MAX_LINE and max(len(start), *map(len, lines)) > MAX_LINE:
+        raise ParseError("a line is too long", status=513)
+    _check_names(names)
+    message = _of_start_line(start, lines, names)
+    if isinstance(message, Request) and message.cseq.method != message.method:
+        raise ParseError("the CSeq method is not the request's")
+    length = message.get("content-length")
+    return message, _content_length(length) if length is not None else None
+
+
+def _of_start_line(start: str, lines: list[str], names: list[str]) -> Request | Response:
+    framed = "content-length" in names
+    if start[:4].upper() == "SIP/":
+        status_line = _STATUS_LINE.fullmatch(start)
+        if status_line is None:
+            raise ParseError("malformed status line")
+        version, status, reason = status_line.groups()
+        _check_version(version)
+        return Response(int(status), reason or "", start, lines, names, framed=framed)
+    request_line = _REQUEST_LINE.fullmatch(start)
+    if request_line is None:
+        raise ParseError("malformed request line")
+    method, uri, version = request_line.groups()
+    _check_version(version)
+    return Request(method, uri, start, lines, names, framed=framed)
+
+
+def _check_version(version: str) -> None:
+    if version != "SIP/2.0" and version.upper() != "SIP/2.0":  # 7.1: in any case
+        raise ParseError("the SIP version is not 2.0", status=505)
+
+
+def _check_names(names: list[str]) -> None:
+    missing = _MANDATORY.difference(names)
+    if missing:
+        raise ParseError(f"no {min(missing)} header field")
+    single = [name for name in names if name in _SINGLE]
+    if len(single) != len(set(single)):
+        raise ParseError("a header field that may come once came more often")
+
+
+def _name(line: str) -> str:
+    name, colon, _ = line.partition(":")
+    if not colon:
+        raise ParseError("a header field without a colon")
+    return CANONICAL[name]
+
+
+def _name_or_none(line: str) -> str | None:
+    try:
+        return None if _LINE_ENDS.search(_FOLD.sub("", line)) else _name(line)
+    except ParseError:
+        return None
+
+
+def _content_length(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10):
+        raise ParseError("malformed Content-Length")
+    return int(text)
+
+
+def _length_of_malformed(head: bytes) -> int | None:
+    """What Content-Length says in a head that cannot be used otherwise, if that is beyond doubt."""
+    lines = _LINE_END.split(head.decode(ENCODING, ERRORS))[1:]
+    values = [line.partition(":")[2].strip(" \t\r\n") for line in lines if _name_or_none(line) == "content-length"]
+    try:
+        return _content_length(values[0]) if len(values) == 1 else None
+    except ParseError:
+        return None
+
+
+def _can_be_answered(request: Request) -> bool:
+    try:
+        _ = request.via, request.from_, request.to, request.call_id, request.cseq
+    except ParseError:
+        return False
+    return True
