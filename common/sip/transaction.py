@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias, cast
 
 from opencscf.common.sip.message import Message, Request, Response
@@ -88,6 +89,7 @@ class Terminated:
 
 Output: TypeAlias = Transmit | StartTimer | Deliver | DeliverAck | TimedOut | TransportFailed | Terminated
 
+_start = lru_cache(maxsize=256)(StartTimer)  # an interface has some twenty delays, so they are made once
 _TIMED_OUT = TimedOut()
 _TRANSPORT_FAILED = TransportFailed()
 _TERMINATED = Terminated()
@@ -100,7 +102,7 @@ class _Transaction:
 
     _sent: Request | Response | None
 
-    def __init__(self, key: str, method: str, state: State, timers: TimerValues, *, reliable: bool) -> None:
+    def __init__(self, key: str, method: str, state: State, timers: TimerValues, reliable: bool) -> None:  # noqa: FBT001
         self.key = key
         self.method = method
         self.state = state
@@ -127,15 +129,15 @@ class InviteClientTransaction(_Transaction):
     __slots__ = ()
 
     def __init__(self, request: Request, *, key: str, reliable: bool, timers: TimerValues) -> None:
-        super().__init__(key, request.method, State.CALLING, timers, reliable=reliable)
+        super().__init__(key, request.method, State.CALLING, timers, reliable)
         self._sent = request
 
     def start(self) -> list[Output]:
         """Send the INVITE (17.1.1.2)."""
         outputs = self._repeat()
         if not self._is_reliable:
-            outputs.append(StartTimer(Timer.A, self._interval_s))
-        outputs.append(StartTimer(Timer.B, self._timers.timer_b))
+            outputs.append(_start(Timer.A, self._interval_s))
+        outputs.append(_start(Timer.B, self._timers.timer_b))
         return outputs
 
     def on_timer(self, timer: Timer) -> list[Output]:
@@ -143,7 +145,7 @@ class InviteClientTransaction(_Transaction):
         match self.state, timer:
             case State.CALLING, Timer.A:
                 self._interval_s *= 2
-                return [*self._repeat(), StartTimer(Timer.A, self._interval_s)]
+                return [*self._repeat(), _start(Timer.A, self._interval_s)]
             case State.CALLING, Timer.B:
                 return self._end(_TIMED_OUT)
             case (State.COMPLETED, Timer.D) | (State.ACCEPTED, Timer.M):
@@ -159,7 +161,7 @@ class InviteClientTransaction(_Transaction):
             case ((State.CALLING | State.PROCEEDING), 2):
                 self.state = State.ACCEPTED
                 self._sent = None
-                return [Deliver(response), StartTimer(Timer.M, self._timers.timer_m)]
+                return [Deliver(response), _start(Timer.M, self._timers.timer_m)]
             case ((State.CALLING | State.PROCEEDING), (3 | 4 | 5 | 6)):
                 return self._complete(response)
             case State.COMPLETED, (3 | 4 | 5 | 6):
@@ -182,7 +184,7 @@ class InviteClientTransaction(_Transaction):
         acknowledged: list[Output] = [Transmit(self._sent), Deliver(failure)]
         if self._is_reliable:
             return self._end(*acknowledged)
-        return [*acknowledged, StartTimer(Timer.D, self._timers.timer_d)]
+        return [*acknowledged, _start(Timer.D, self._timers.timer_d)]
 
 
 class NonInviteClientTransaction(_Transaction):
@@ -191,15 +193,15 @@ class NonInviteClientTransaction(_Transaction):
     __slots__ = ()
 
     def __init__(self, request: Request, *, key: str, reliable: bool, timers: TimerValues) -> None:
-        super().__init__(key, request.method, State.TRYING, timers, reliable=reliable)
+        super().__init__(key, request.method, State.TRYING, timers, reliable)
         self._sent = request
 
     def start(self) -> list[Output]:
         """Send the request (17.1.2.2)."""
         outputs = self._repeat()
         if not self._is_reliable:
-            outputs.append(StartTimer(Timer.E, self._interval_s))
-        outputs.append(StartTimer(Timer.F, self._timers.timer_f))
+            outputs.append(_start(Timer.E, self._interval_s))
+        outputs.append(_start(Timer.F, self._timers.timer_f))
         return outputs
 
     def on_timer(self, timer: Timer) -> list[Output]:
@@ -207,9 +209,9 @@ class NonInviteClientTransaction(_Transaction):
         match self.state, timer:
             case State.TRYING, Timer.E:
                 self._interval_s = min(2 * self._interval_s, self._timers.t2)
-                return [*self._repeat(), StartTimer(Timer.E, self._interval_s)]
+                return [*self._repeat(), _start(Timer.E, self._interval_s)]
             case State.PROCEEDING, Timer.E:
-                return [*self._repeat(), StartTimer(Timer.E, self._timers.t2)]
+                return [*self._repeat(), _start(Timer.E, self._timers.t2)]
             case ((State.TRYING | State.PROCEEDING), Timer.F):
                 return self._end(_TIMED_OUT)
             case State.COMPLETED, Timer.K:
@@ -227,7 +229,7 @@ class NonInviteClientTransaction(_Transaction):
                     return self._end(Deliver(response))
                 self.state = State.COMPLETED
                 self._sent = None
-                return [Deliver(response), StartTimer(Timer.K, self._timers.timer_k)]
+                return [Deliver(response), _start(Timer.K, self._timers.timer_k)]
         return []
 
     def on_transport_error(self) -> list[Output]:
@@ -244,7 +246,7 @@ class InviteServerTransaction(_Transaction):
     __slots__ = ()
 
     def __init__(self, request: Request, *, reliable: bool, timers: TimerValues) -> None:
-        super().__init__(request.transaction_id, request.method, State.PROCEEDING, timers, reliable=reliable)
+        super().__init__(request.transaction_id, request.method, State.PROCEEDING, timers, reliable)
 
     def on_request(self, request: Request) -> list[Output]:
         """Answer a retransmission of the INVITE with the last response; take in the ACK (17.2.1)."""
@@ -256,7 +258,7 @@ class InviteServerTransaction(_Transaction):
                     return self._end()
                 self.state = State.CONFIRMED
                 self._sent = None
-                return [StartTimer(Timer.I, self._timers.timer_i)]
+                return [_start(Timer.I, self._timers.timer_i)]
             case State.ACCEPTED, "ACK":
                 return [DeliverAck(request)]
         return []
@@ -272,7 +274,7 @@ class InviteServerTransaction(_Transaction):
             case State.PROCEEDING, 2:
                 self.state = State.ACCEPTED
                 self._sent = None  # the transaction user alone retransmits a 2xx, 13.3.1.4
-                return [Transmit(response), StartTimer(Timer.L, self._timers.timer_l)]
+                return [Transmit(response), _start(Timer.L, self._timers.timer_l)]
             case State.ACCEPTED, 2:
                 return [Transmit(response)]
         return []
@@ -282,7 +284,7 @@ class InviteServerTransaction(_Transaction):
         match self.state, timer:
             case State.COMPLETED, Timer.G:
                 self._interval_s = min(2 * self._interval_s, self._timers.t2)
-                return [*self._repeat(), StartTimer(Timer.G, self._interval_s)]
+                return [*self._repeat(), _start(Timer.G, self._interval_s)]
             case State.COMPLETED, Timer.H:
                 return self._end(_TIMED_OUT)
             case (State.CONFIRMED, Timer.I) | (State.ACCEPTED, Timer.L):
@@ -301,8 +303,8 @@ class InviteServerTransaction(_Transaction):
         self._sent = failure
         outputs = self._repeat()
         if not self._is_reliable:
-            outputs.append(StartTimer(Timer.G, self._interval_s))
-        outputs.append(StartTimer(Timer.H, self._timers.timer_h))
+            outputs.append(_start(Timer.G, self._interval_s))
+        outputs.append(_start(Timer.H, self._timers.timer_h))
         return outputs
 
 
@@ -312,7 +314,7 @@ class NonInviteServerTransaction(_Transaction):
     __slots__ = ()
 
     def __init__(self, request: Request, *, reliable: bool, timers: TimerValues) -> None:
-        super().__init__(request.transaction_id, request.method, State.TRYING, timers, reliable=reliable)
+        super().__init__(request.transaction_id, request.method, State.TRYING, timers, reliable)
 
     def on_request(self, request: Request) -> list[Output]:
         """Answer a retransmission with the last response (17.2.2)."""
@@ -333,7 +335,7 @@ class NonInviteServerTransaction(_Transaction):
                     return self._end(Transmit(response))
                 self.state = State.COMPLETED
                 self._sent = response
-                return [Transmit(response), StartTimer(Timer.J, self._timers.timer_j)]
+                return [Transmit(response), _start(Timer.J, self._timers.timer_j)]
         return []
 
     def on_timer(self, timer: Timer) -> list[Output]:
