@@ -628,5 +628,19 @@ def ends_once(transaction: Transaction, inputs: list[Input], afterwards: list[In
     assert [each(transaction) for each in afterwards] == [[]] * len(afterwards)
 
 
+@pytest.mark.parametrize(
+    "transaction",
+    [
+        pytest.param(invite_client(*INVITE_ACCEPTED), id="INVITE client, Accepted"),
+        pytest.param(non_invite_client(*COMPLETED), id="non-INVITE client, Completed"),
+        pytest.param(invite_server(responded(RINGING), responded(OK)), id="INVITE server, Accepted"),
+        pytest.param(invite_server(*SERVER_CONFIRMED), id="INVITE server, Confirmed"),
+    ],
+)
+def test_nothing_is_held_that_is_not_sent_again(transaction: Transaction) -> None:
+    """These states last up to 64*T1, and at a busy node thousands of transactions are in them."""
+    assert transaction._sent is None
+
+
 def test_repr_names_the_transaction() -> None:
     assert repr(invite_client(start)) == f"<InviteClientTransaction INVITE {BRANCH} calling>"
