@@ -111,7 +111,7 @@ class Save(Question[None]):
 
 @dataclass(frozen=True, slots=True)
 class SetTimer:
-    """Tell the core `TimerFired(key)` in `delay_s` seconds (resolution 0.1 s). Timers are not cancelled: check state."""
+    """Tell the core `TimerFired(key)` in `delay_s` seconds (in steps of 0.1 s). Nothing cancels timers: check state."""
 
     key: Hashable
     delay_s: float

@@ -41,7 +41,7 @@ class StartupError(OpencscfError):
     """The host does not let the process start: a busy port, an unwritable file, a peer that never answered."""
 
 
-class PeerUnavailable(OpencscfError):
+class PeerUnavailable(OpencscfError):  # noqa: N818 - a fact of life, nobody's error
     """A peer did not give a usable answer: unreachable, silent until the timer ended, or its answer was not usable."""
 
     def __init__(self, peer: str, reason: str) -> None:

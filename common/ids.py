@@ -19,7 +19,7 @@ class Ids:
     __slots__ = ("_counter", "_random", "_start")
 
     def __init__(self, seed: int | None = None) -> None:
-        self._random = random.Random(seed) if seed is not None else None
+        self._random = random.Random(seed) if seed is not None else None  # noqa: S311 - tests only
         self._start = self._bits(64)
         self._counter = count(1)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine, Hashable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, assert_never
 
 from opencscf.common.actions import (
@@ -130,14 +131,14 @@ class Runtime:
     def start(self) -> None:
         """Tell the core that the node runs."""
         now = self._clock.now()
-        self._take(self._guarded(lambda: self._core.on_event(Started(now)), None))
+        self._take(self._guarded(partial(self._core.on_event, Started(now)), None))
 
     def receive(self, message: Message, flow: Flow) -> None:
         """Take a parsed message from a transport."""
         message.flow = flow
         self._log.message("in", message, flow)
         now = self._clock.now()
-        effects = self._guarded(lambda: self._stack.receive(message, now), message)
+        effects = self._guarded(partial(self._stack.receive, message, now), message)
         if effects:
             self._perform_effects(effects)
 
@@ -159,14 +160,14 @@ class Runtime:
         now = self._clock.now()
         for owner, timer in self._wheel.advance(now):
             if owner is None:
-                self._take(self._guarded(lambda key=timer: self._core.on_event(TimerFired(key, now)), None))
+                self._take(self._guarded(partial(self._core.on_event, TimerFired(timer, now)), None))
             else:
                 self._on_stack_timer(owner, timer, now)
 
     def _on_stack_timer(self, owner: object, timer: Hashable, now: float) -> None:
         assert isinstance(owner, (Exchange, Leg))  # noqa: S101  only this module fills the wheel
         stack_timer: Timer = timer  # type: ignore[assignment]  # put there with its owner below
-        effects = self._guarded(lambda: self._stack.on_timer(owner, stack_timer, now), None)
+        effects = self._guarded(partial(self._stack.on_timer, owner, stack_timer, now), None)
         if effects:
             self._perform_effects(effects)
 
@@ -179,8 +180,8 @@ class Runtime:
             elif isinstance(effect, StartStackTimer):
                 self._wheel.schedule(effect.delay_s, (effect.owner, effect.timer))
             elif isinstance(effect, ToCore):
-                request, now = effect.request, self._clock.now()
-                self._take(self._guarded(lambda r=request, t=now: self._core.on_event(RequestReceived(r, t)), request))
+                received = RequestReceived(effect.request, self._clock.now())
+                self._take(self._guarded(partial(self._core.on_event, received), effect.request))
             elif isinstance(effect, Decide):
                 self._decide(effect)
             else:
@@ -212,7 +213,7 @@ class Runtime:
         if handler is None:
             self._perform_effects(self._stack.relay(decide.response))
             return
-        outcome = self._guarded(lambda: handler(decide.response, now), request)
+        outcome = self._guarded(partial(handler, decide.response, now), request)
         if isinstance(outcome, Procedure):
             self._undecided[decide.exchange.key] = deque()
             self._begin(outcome, decide.exchange.key)
@@ -272,7 +273,7 @@ class Runtime:
 
         for index in list(missing):
             uri = next_hop_uri(forward.branches[index].request)
-            self._resolver.lookup(uri, lambda result, index=index: found(index, result))
+            self._resolver.lookup(uri, partial(found, index))
 
     def _forward_to(
         self, forward: Forward, targets: list[Target | PeerUnavailable | None], running: _Running | None
@@ -322,7 +323,7 @@ class Runtime:
             self._finish(running, [])
         elif isinstance(outcome, _Done):
             self._finish(running, outcome.actions)
-        elif self._guarded(lambda: self._ask(running, outcome), running.request) is None:
+        elif self._guarded(partial(self._ask, running, outcome), running.request) is None:
             running.coroutine.close()
             self._finish(running, [])
 
@@ -330,11 +331,11 @@ class Runtime:
         if isinstance(question, FinalResponse):
             self._forward(question.forward, running)
         else:
-            self._askers[type(question)](question, lambda answer: self._advance(running, answer))
+            self._askers[type(question)](question, partial(self._advance, running))
         return True
 
     def _finish(self, running: _Running, actions: list[Action]) -> None:
-        self._guarded(lambda: self._perform(actions), running.request)
+        self._guarded(partial(self._perform, actions), running.request)
         self._check_answered(running.request)
         if running.key is not None:
             queue = self._waiting[running.key]
@@ -368,7 +369,7 @@ class Runtime:
         except PeerUnavailable as fault:
             self._log.event("warning", "unavailable", peer=fault.peer, reason=fault.reason, **_story(message))
             self._refuse(message, 504, "")
-        except Exception:
+        except Exception:  # noqa: BLE001 - the only place
             self._log.event("error", "fault", traceback=traceback.format_exc(), **_story(message))
             self._refuse(message, 500, "")
         return None
@@ -382,7 +383,7 @@ def _story(message: Message | None) -> dict[str, object]:
     """What tells an operator which message a line is about; a message that cannot be read has no story."""
     if message is None:
         return {}
-    return {"call_id": message.get("Call-ID"), "cseq": message.get("CSeq"), "what": repr(message)}
+    return {"call_id": message.get("Call-ID"), "cseq": message.get("CSeq"), "what": message.start_line}
 
 
 def _phrase(reason: str) -> str:
@@ -391,5 +392,5 @@ def _phrase(reason: str) -> str:
 
 
 def _text(target: Target) -> str:
-    host, port = (target.remote if isinstance(target, Flow) else (target.host, target.port))
+    host, port = target.remote if isinstance(target, Flow) else (target.host, target.port)
     return f"[{host}]:{port}/{target.transport.lower()}" if ":" in host else f"{host}:{port}/{target.transport.lower()}"

@@ -17,12 +17,15 @@ from opencscf.common.sip.flow import Flow, Hop, Transport
 from opencscf.common.sip.message import Message, Request, Response
 from opencscf.common.sip.timers import Timer, TimerValues
 from opencscf.common.sip.transaction import (
+    ClientTransaction,
     Deliver,
+    DeliverAck,
     InviteClientTransaction,
     InviteServerTransaction,
     NonInviteClientTransaction,
     NonInviteServerTransaction,
     Output,
+    ServerTransaction,
     StartTimer,
     Terminated,
     TimedOut,
@@ -35,8 +38,6 @@ if TYPE_CHECKING:
     from opencscf.common.actions import Forward, RecordRoute, Respond
     from opencscf.common.ids import Ids
 
-ServerTransaction: TypeAlias = InviteServerTransaction | NonInviteServerTransaction
-ClientTransaction: TypeAlias = InviteClientTransaction | NonInviteClientTransaction
 Target: TypeAlias = Hop | Flow
 
 MAX_SERVER_TRANSACTIONS = 50_000  # beyond this new requests are answered 503 without state
@@ -69,11 +70,18 @@ class Exchange:
 class Leg:
     """One client transaction of an exchange, or the CANCEL for one."""
 
-    __slots__ = ("branch", "cancelled_at", "exchange", "progress_at", "request", "target", "transaction")
+    __slots__ = ("branch", "cancelled_at", "exchange", "key", "progress_at", "request", "target", "transaction")
 
-    def __init__(  # noqa: PLR0917  six fields, all needed
-        self, exchange: Exchange, branch: int, request: Request, transaction: ClientTransaction, target: Target, now: float
+    def __init__(
+        self,
+        exchange: Exchange,
+        branch: int,
+        request: Request,
+        transaction: ClientTransaction,
+        target: Target,
+        now: float,
     ) -> None:
+        self.key = (transaction.key, transaction.method)
         self.exchange = exchange
         self.branch = branch  # -1 for a CANCEL, whose responses nobody waits for
         self.request = request
@@ -190,7 +198,7 @@ class SipStack:
         return effects
 
     def _receive_response(self, response: Response) -> list[Effect]:
-        leg = self._legs.get((response.via.branch, response.cseq.method))
+        leg = self._legs.get((response.via.branch or "", response.cseq.method))
         if leg is None:
             return []  # a stray response is not forwarded (RFC 6026 7.3)
         leg.progress_at = self._now
@@ -231,7 +239,9 @@ class SipStack:
             return []
         if exchange.is_cancelled:  # the CANCEL came while the core was still deciding
             cancelled = self._make(exchange, 487)
-            return [Decide(exchange, cancelled, is_final=True)] if resume is not None else self._reply(exchange, cancelled)
+            return (
+                [Decide(exchange, cancelled, is_final=True)] if resume is not None else self._reply(exchange, cancelled)
+            )
         is_invite = first.method == "INVITE"
         exchange.forward = forward
         exchange.resume = resume
@@ -300,7 +310,7 @@ class SipStack:
             return [StartStackTimer(leg, Timer.C, ends_at - self._now)]
         if leg.cancelled_at is None:
             return self._carry_out(leg.exchange, context.on_timer_c(leg.branch))
-        self._legs.pop((leg.request.via.branch, leg.request.method), None)
+        self._legs.pop(leg.key, None)
         return self._give_up(leg, 408)
 
     # ------------------------------------------------------------------ transactions' outputs
@@ -313,6 +323,8 @@ class SipStack:
                     effects.append(Send(message, exchange.target))
                 case StartTimer(timer, delay_s):
                     effects.append(StartStackTimer(exchange, timer, delay_s))
+                case DeliverAck(ack):
+                    effects.append(ToCore(ack))
                 case Terminated():
                     self._exchanges.pop(exchange.key, None)
         return effects
@@ -332,7 +344,7 @@ class SipStack:
                 case TransportFailed():
                     effects += self._give_up(leg, 503)
                 case Terminated():
-                    self._legs.pop((leg.request.via.branch, leg.request.method), None)
+                    self._legs.pop(leg.key, None)
         return effects
 
     def _deliver(self, leg: Leg, response: Response) -> list[Effect]:
@@ -382,11 +394,10 @@ class SipStack:
     def _start_client(self, exchange: Exchange, branch: int, request: Request, target: Target) -> list[Effect]:
         is_invite = request.method == "INVITE"
         machine = InviteClientTransaction if is_invite else NonInviteClientTransaction
-        transaction = machine(
-            request, key=request.via.branch, reliable=target.transport.is_reliable, timers=self._timers
-        )
+        key = request.via.branch or ""  # ours, or its INVITE's
+        transaction = machine(request, key=key, reliable=target.transport.is_reliable, timers=self._timers)
         leg = Leg(exchange, branch, request, transaction, target, self._now)
-        self._legs[request.via.branch, request.method] = leg
+        self._legs[leg.key] = leg
         if branch >= 0:
             exchange.legs[branch] = leg
         effects = self._from_client(leg, transaction.start())
@@ -402,7 +413,7 @@ class SipStack:
 
     # ------------------------------------------------------------------ own responses
 
-    def _answer(  # noqa: PLR0917
+    def _answer(
         self,
         exchange: Exchange,
         status: int,
@@ -418,7 +429,7 @@ class SipStack:
             exchange.is_answered = True
         return self._from_server(exchange, exchange.transaction.respond(response))
 
-    def _make(  # noqa: PLR0917
+    def _make(
         self,
         exchange: Exchange,
         status: int,
@@ -429,7 +440,7 @@ class SipStack:
     ) -> Response:
         if status > 100 and not exchange.to_tag:
             exchange.to_tag = self._ids.tag()
-        return Response.to(
+        return Response.to_request(
             exchange.request, status, reason,
             to_tag=exchange.to_tag, headers=headers, body=body, content_type=content_type,
         )  # fmt: skip
@@ -439,7 +450,7 @@ class SipStack:
     ) -> Send:
         """Answer a request without keeping anything of it (8.2.7), such as one that could not be parsed whole."""
         assert request.flow is not None  # noqa: S101
-        response = Response.to(request, status, reason, to_tag=self._ids.tag(), headers=headers)
+        response = Response.to_request(request, status, reason, to_tag=self._ids.tag(), headers=headers)
         return Send(response, response_target(request, request.flow))
 
 

@@ -1,0 +1,155 @@
+"""Forwarding and choosing responses (RFC 3261 clause 16)."""
+
+import pytest
+
+from opencscf.common.sip import proxy
+from opencscf.common.sip.message import Request, Response
+from opencscf.common.sip.proxy import CancelBranch, OwnUris, RelayUpstream, ResponseContext, strip_own_routes
+
+HEADERS = [
+    ("Via", "SIP/2.0/UDP 127.0.2.1:5060;branch=z9hG4bK1"),
+    ("From", "<sip:alice@ims.test>;tag=a"),
+    ("To", "<sip:bob@ims.test>"),
+    ("Call-ID", "c1"),
+    ("CSeq", "1 INVITE"),
+]
+OWN = OwnUris.of([("127.0.1.10", 5060), ("Pcscf.IMS.test", 5060), ("2001:db8::10", 5070)])
+
+
+def invite(*extra: tuple[str, str], uri: str = "sip:bob@ims.test") -> Request:
+    return Request.new("INVITE", uri, [*HEADERS, *extra])
+
+
+def response(status: int, *extra: tuple[str, str]) -> Response:
+    return Response.new(status, "", [*HEADERS, *extra])
+
+
+@pytest.mark.parametrize(
+    ("routes", "stripped", "left"),
+    [
+        pytest.param([], [], [], id="16.4 no Route"),
+        pytest.param(["<sip:127.0.1.10;lr>"], ["127.0.1.10"], [], id="16.4 own address, default port"),
+        pytest.param(
+            ["<sip:ue.t@127.0.1.10:5060;lr>, <sip:net.t@pcscf.ims.test;lr>", "<sip:s.ims.test;lr>"],
+            ["127.0.1.10", "pcscf.ims.test"],
+            ["<sip:s.ims.test;lr>"],
+            id="5658 both own values go, names in any case",
+        ),
+        pytest.param(
+            ["<sip:s.ims.test;lr>", "<sip:127.0.1.10;lr>"],
+            [],
+            ["<sip:s.ims.test;lr>", "<sip:127.0.1.10;lr>"],
+            id="16.4 only topmost ones",
+        ),
+        pytest.param(["<sip:127.0.1.10:5062;lr>"], [], ["<sip:127.0.1.10:5062;lr>"], id="16.4 another port is another"),
+        pytest.param(["<sip:[2001:DB8::10]:5070;lr>"], ["2001:db8::10"], [], id="SP-15 IPv6 by value"),
+    ],
+)
+def test_own_routes_are_stripped(routes: list[str], stripped: list[str], left: list[str]) -> None:
+    request = invite(*[("Route", route) for route in routes])
+    assert [uri.host.lower() for uri in strip_own_routes(request, OWN)] == stripped
+    assert request.values("Route") == left
+
+
+def test_a_strict_router_gets_its_own_uri_in_the_request_uri() -> None:
+    request = invite(("Route", "<sip:strict.test>"), ("Route", "<sip:next.test;lr>"))
+    assert proxy.next_hop_uri(request).host == "strict.test"
+    assert request.uri == "sip:strict.test"
+    assert request.values("Route") == ["<sip:next.test;lr>", "<sip:bob@ims.test>"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "status"),
+    [
+        pytest.param([], None, id="16.3 nothing to object to"),
+        pytest.param([("Max-Forwards", "0")], 483, id="16.3 step 3 Max-Forwards 0"),
+        pytest.param([("Proxy-Require", "foo, bar")], 420, id="16.3 step 5 unknown Proxy-Require"),
+    ],
+)
+def test_request_validation(extra: list[tuple[str, str]], status: int | None) -> None:
+    refusal = proxy.validate(invite(*extra))
+    assert (refusal and refusal.status) == status
+    if status == 420:
+        assert refusal is not None
+        assert refusal.headers == (("Unsupported", "foo, bar"),)
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, 70), (70, 69), (1, 0)])
+def test_max_forwards_counts_down(before: int | None, after: int) -> None:
+    request = invite(*([] if before is None else [("Max-Forwards", str(before))]))
+    proxy.count_down_max_forwards(request)
+    assert request.max_forwards == after
+
+
+def test_provisional_responses_pass_but_not_100() -> None:
+    context = ResponseContext(1, is_invite=True)
+    ringing = response(180)
+    assert context.on_response(0, response(100)) == []
+    assert context.on_response(0, ringing) == [RelayUpstream(ringing)]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "best"),
+    [
+        pytest.param([486, 404], 486, id="16.7-6 first of the lowest class"),
+        pytest.param([503, 486], 486, id="16.7-6 4xx before 5xx"),
+        pytest.param([486, 302], 302, id="16.7-6 3xx before 4xx"),
+        pytest.param([302, 603], 603, id="16.7-6 6xx wins"),
+        pytest.param([404, 401], 401, id="16.7-6 401 helps the caller"),
+        pytest.param([503, 500], 500, id="16.7-6 503 last of its class"),
+    ],
+)
+def test_best_response(statuses: list[int], best: int) -> None:
+    context = ResponseContext(2, is_invite=True)
+    assert [v for v in context.on_response(0, response(statuses[0])) if isinstance(v, RelayUpstream)] == []
+    (verdict,) = context.on_response(1, response(statuses[1]))
+    assert isinstance(verdict, RelayUpstream)
+    assert verdict.response.status == best
+
+
+def test_a_success_cancels_the_other_branches() -> None:
+    context = ResponseContext(3, is_invite=True)
+    context.on_response(1, response(180))
+    answer = response(200)
+    # 16.7-10, and 9.1: branch 2 has not answered at all, its CANCEL waits for a provisional response
+    assert context.on_response(0, answer) == [RelayUpstream(answer), CancelBranch(1)]
+    assert context.on_response(2, response(180)) == [CancelBranch(2)]
+
+
+def test_every_2xx_to_an_invite_passes_but_one_to_another_method() -> None:
+    context = ResponseContext(2, is_invite=True)
+    first, second = response(200), response(200)
+    assert context.on_response(0, first) == [RelayUpstream(first)]
+    assert context.on_response(1, second) == [RelayUpstream(second)]
+    other = ResponseContext(2, is_invite=False)
+    assert other.on_response(0, first) == [RelayUpstream(first)]
+    assert other.on_response(1, second) == []
+
+
+def test_a_6xx_ends_the_search_and_waits_for_the_cancelled() -> None:
+    context = ResponseContext(2, is_invite=True)
+    context.on_response(1, response(180))
+    decline = response(603)
+    assert context.on_response(0, decline) == [CancelBranch(1)]
+    assert context.on_response(1, response(487)) == [RelayUpstream(decline)]
+
+
+def test_cancel_reaches_each_branch_once() -> None:
+    context = ResponseContext(2, is_invite=True)
+    context.on_response(0, response(180))
+    assert context.on_cancel() == [CancelBranch(0)]
+    assert context.on_cancel() == []
+    assert context.on_response(1, response(100)) == [CancelBranch(1)]
+    context.on_response(0, response(487))
+    (verdict,) = context.on_response(1, response(487))
+    assert isinstance(verdict, RelayUpstream)
+    assert context.on_cancel() == []
+
+
+def test_challenges_of_all_branches_are_collected() -> None:
+    context = ResponseContext(2, is_invite=False)
+    context.on_response(0, response(401, ("WWW-Authenticate", 'Digest realm="a"')))
+    (verdict,) = context.on_response(1, response(407, ("Proxy-Authenticate", 'Digest realm="b"')))
+    assert isinstance(verdict, RelayUpstream)
+    assert verdict.response.get_all("WWW-Authenticate") == ['Digest realm="a"']  # 16.7-7
+    assert verdict.response.get_all("Proxy-Authenticate") == ['Digest realm="b"']

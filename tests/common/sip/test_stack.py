@@ -1,0 +1,258 @@
+"""The joined layers: what a proxy sends for what it receives (RFC 3261 16, 17; RFC 6026; RFC 3581)."""
+
+import pytest
+
+from opencscf.common.actions import Branch, Forward, RecordRoute, Respond
+from opencscf.common.errors import PeerUnavailable
+from opencscf.common.ids import Ids
+from opencscf.common.sip.flow import Flow, Hop, Transport
+from opencscf.common.sip.message import Message, Request, Response
+from opencscf.common.sip.parser import parse
+from opencscf.common.sip.stack import Decide, Effect, Send, SipStack, StartStackTimer, Target, ToCore
+from opencscf.common.sip.timers import Timer, TimerValues
+
+UE = Flow(Transport.UDP, ("127.0.1.10", 5060), ("127.0.2.1", 5062))
+CORE = Hop(Transport.UDP, "127.0.1.12", 5060)
+OTHER = Hop(Transport.UDP, "127.0.1.13", 5060)
+TCP6 = Hop(Transport.TCP, "2001:db8::1", 5060)
+
+
+def local_for(target: Target) -> tuple[str, int]:
+    return ("2001:db8::10", 5060) if target.is_ipv6 else ("127.0.1.10", 5060)
+
+
+@pytest.fixture
+def stack() -> SipStack:
+    return SipStack(ids=Ids(seed=1), timers=TimerValues(), local_for=local_for)
+
+
+def request(method: str = "INVITE", *, branch: str = "z9hG4bKue1", rport: bool = True, extra: str = "") -> Request:
+    text = (
+        f"{method} sip:bob@ims.test SIP/2.0\r\n"
+        f"Via: SIP/2.0/UDP 127.0.2.1:5062;branch={branch}{';rport' if rport else ''}\r\n"
+        "Max-Forwards: 70\r\nFrom: <sip:alice@ims.test>;tag=a\r\nTo: <sip:bob@ims.test>\r\n"
+        f"Call-ID: c1\r\nCSeq: 1 {method}\r\n{extra}Content-Length: 0\r\n\r\n"
+    )
+    message = parse(text.encode())
+    assert isinstance(message, Request)
+    message.flow = UE
+    return message
+
+
+def answer(sent: Message, status: int) -> Response:
+    assert isinstance(sent, Request)
+    return Response.to_request(sent, status, to_tag="b")
+
+
+def sends(effects: list[Effect]) -> list[tuple[str, Target]]:
+    return [(e.message.start_line, e.target) for e in effects if isinstance(e, Send)]
+
+
+def sent(effects: list[Effect], index: int = 0) -> Message:
+    return [e.message for e in effects if isinstance(e, Send)][index]
+
+
+def forward(received: Request, stack: SipStack, *targets: Target, now: float = 0.0) -> list[Effect]:
+    branches = tuple(Branch(received.copy()) for _ in targets)
+    return stack.forward(Forward(branches), list(targets), now)
+
+
+def test_an_invite_is_answered_100_at_once_and_its_retransmission_again(stack: SipStack) -> None:
+    effects = stack.receive(request(), 0.0)
+    assert [type(e) for e in effects] == [Send, ToCore]
+    assert sends(effects)[0][0].startswith("SIP/2.0 100")
+    assert sends(stack.receive(request(), 0.5)) == sends(effects)  # 17.2.1; the core hears it once
+
+
+def test_via_gets_received_and_rport(stack: SipStack) -> None:
+    (effect,) = stack.receive(request("OPTIONS"), 0.0)
+    assert isinstance(effect, ToCore)
+    assert effect.request.via.received == "127.0.2.1"  # SP-10 RFC 3581 4
+    assert effect.request.via.rport == 5062
+
+
+def test_without_rport_the_answer_goes_to_the_sent_by_port(stack: SipStack) -> None:
+    received = request("OPTIONS", rport=False)
+    received.flow = UE._replace(remote=("127.0.2.1", 40000))
+    stack.receive(received, 0.0)
+    ((_, target),) = sends(stack.respond(Respond(received, 200)))
+    assert isinstance(target, Flow)
+    assert target.remote == ("127.0.2.1", 5062)  # 18.2.2
+
+
+def test_forwarding_adds_via_and_counts_down(stack: SipStack) -> None:
+    received = request("MESSAGE")
+    stack.receive(received, 0.0)
+    out = sent(forward(received, stack, CORE))
+    assert out.max_forwards == 69
+    assert (out.via.host, out.via.port, out.via.transport) == ("127.0.1.10", 5060, "UDP")
+    assert len(out.values("Via")) == 2
+    assert out.via.branch != received.via.branch
+    back = stack.receive(answer(out, 200), 0.1)
+    assert sends(back) == [("SIP/2.0 200 OK", UE)]
+    assert len(sent(back).values("Via")) == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "target", "routes"),
+    [
+        pytest.param(RecordRoute("mo", "mo"), CORE, ["<sip:mo@127.0.1.10:5060;lr>"], id="16.6-4 one value"),
+        pytest.param(
+            RecordRoute("ue.t", "net.t"), CORE, ["<sip:net.t@127.0.1.10:5060;lr>", "<sip:ue.t@127.0.1.10:5060;lr>"],
+            id="PT-01 two names, two values, the outbound one on top",
+        ),
+        pytest.param(
+            RecordRoute("mo", "mo"), TCP6,
+            ["<sip:mo@[2001:db8::10]:5060;transport=tcp;lr>", "<sip:mo@127.0.1.10:5060;lr>"],
+            id="5658 two values across transports and families",
+        ),
+    ],
+)  # fmt: skip
+def test_record_route(stack: SipStack, names: RecordRoute, target: Target, routes: list[str]) -> None:
+    received = request()
+    stack.receive(received, 0.0)
+    action = Forward((Branch(received.copy()),), record_route=names)
+    assert sent(stack.forward(action, [target], 0.0)).values("Record-Route") == routes
+
+
+def test_parallel_forking_and_cancel_of_the_loser(stack: SipStack) -> None:
+    received = request()
+    stack.receive(received, 0.0)
+    effects = forward(received, stack, CORE, OTHER)
+    first, second = sent(effects, 0), sent(effects, 1)
+    assert sends(stack.receive(answer(first, 180), 0.1)) == [("SIP/2.0 180 Ringing", UE)]
+    stack.receive(answer(second, 180), 0.1)
+    effects = stack.receive(answer(second, 200), 0.2)
+    assert sends(effects) == [("SIP/2.0 200 OK", UE), ("CANCEL sip:bob@ims.test SIP/2.0", CORE)]
+    cancel = sent(effects, 1)
+    assert cancel.via.branch == first.via.branch  # 9.1
+    assert sends(stack.receive(answer(cancel, 200), 0.3)) == []
+    assert sends(stack.receive(answer(first, 487), 0.3)) == [("ACK sip:bob@ims.test SIP/2.0", CORE)]
+
+
+def test_cancel_by_the_caller(stack: SipStack) -> None:
+    received = request()
+    stack.receive(received, 0.0)
+    out = sent(forward(received, stack, CORE))
+    stack.receive(answer(out, 180), 0.1)
+    effects = stack.receive(request("CANCEL"), 0.2)
+    assert sends(effects) == [("SIP/2.0 200 OK", UE), ("CANCEL sip:bob@ims.test SIP/2.0", CORE)]
+    effects = stack.receive(answer(out, 487), 0.3)
+    assert sends(effects) == [
+        ("ACK sip:bob@ims.test SIP/2.0", CORE),
+        ("SIP/2.0 487 Request Terminated", UE),
+    ]
+
+
+def test_cancel_while_the_core_is_still_deciding(stack: SipStack) -> None:
+    received = request()
+    stack.receive(received, 0.0)
+    assert sends(stack.receive(request("CANCEL"), 0.1)) == [("SIP/2.0 200 OK", UE)]
+    assert sends(forward(received, stack, CORE)) == [("SIP/2.0 487 Request Terminated", UE)]
+
+
+def test_cancel_without_invite_is_481(stack: SipStack) -> None:
+    assert sends(stack.receive(request("CANCEL"), 0.0))[0][0].startswith("SIP/2.0 481")
+
+
+def test_a_callee_that_never_answers_a_cancel_does_not_hold_the_call(stack: SipStack) -> None:
+    received = request()
+    stack.receive(received, 0.0)
+    out = sent(forward(received, stack, CORE))
+    stack.receive(answer(out, 180), 0.1)
+    effects = stack.receive(request("CANCEL"), 1.0)
+    timers = [e for e in effects if isinstance(e, StartStackTimer) and e.timer is Timer.C]
+    assert [t.delay_s for t in timers] == [32.0]  # 9.1: 64*T1
+    effects = stack.on_timer(timers[0].owner, Timer.C, 33.0)
+    assert sends(effects) == [("SIP/2.0 487 Request Terminated", UE)]
+
+
+def test_timer_c_is_pushed_by_progress_and_then_cancels(stack: SipStack) -> None:
+    received = request()
+    stack.receive(received, 0.0)
+    effects = forward(received, stack, CORE)
+    out = sent(effects)
+    (timer,) = [e for e in effects if isinstance(e, StartStackTimer) and e.timer is Timer.C]
+    stack.receive(answer(out, 180), 100.0)
+    (again,) = stack.on_timer(timer.owner, Timer.C, 181.0)
+    assert isinstance(again, StartStackTimer)
+    assert again.delay_s == 100.0  # 16.7 step 2
+    assert sends(stack.on_timer(timer.owner, Timer.C, 281.0)) == [("CANCEL sip:bob@ims.test SIP/2.0", CORE)]  # 16.8
+
+
+def test_a_silent_next_hop_gives_408(stack: SipStack) -> None:
+    received = request("MESSAGE")
+    stack.receive(received, 0.0)
+    effects = forward(received, stack, CORE)
+    (timer,) = [e for e in effects if isinstance(e, StartStackTimer) and e.timer is Timer.F]
+    assert sends(stack.on_timer(timer.owner, Timer.F, 32.0)) == [("SIP/2.0 408 Request Timeout", UE)]
+    assert stack.client_transactions == 0
+
+
+def test_an_unreachable_next_hop_gives_500(stack: SipStack) -> None:
+    received = request("MESSAGE")
+    stack.receive(received, 0.0)
+    forward(received, stack, CORE)
+    ((status, target),) = sends(stack.on_transport_failure(CORE, "connection refused"))
+    assert (status.split()[1], target) == ("500", UE)  # 16.7 step 6: 503 is not passed on
+
+
+def test_an_unresolvable_branch_does_not_stop_the_other(stack: SipStack) -> None:
+    received = request()
+    stack.receive(received, 0.0)
+    branches = (Branch(received.copy()), Branch(received.copy()))
+    effects = stack.forward(Forward(branches), [PeerUnavailable("nowhere.test", "no such name"), CORE], 0.0)
+    assert [target for _, target in sends(effects)] == [CORE]
+    effects = stack.receive(answer(sent(effects), 486), 0.1)
+    assert sends(effects)[1] == ("SIP/2.0 486 Busy Here", UE)
+
+
+def test_stray_and_late_responses_are_dropped(stack: SipStack) -> None:
+    received = request("MESSAGE")
+    stack.receive(received, 0.0)
+    out = sent(forward(received, stack, CORE))
+    assert stack.receive(answer(request("MESSAGE", branch="z9hG4bKunknown"), 200), 0.1) == []
+    stack.receive(answer(out, 200), 0.1)
+    assert sends(stack.receive(answer(out, 200), 0.2)) == []  # 17.1.2.2 Completed absorbs it
+
+
+def test_a_repeated_2xx_to_invite_passes(stack: SipStack) -> None:
+    received = request()
+    stack.receive(received, 0.0)
+    out = sent(forward(received, stack, CORE))
+    assert sends(stack.receive(answer(out, 200), 0.1)) == [("SIP/2.0 200 OK", UE)]
+    assert sends(stack.receive(answer(out, 200), 0.6)) == [("SIP/2.0 200 OK", UE)]  # RFC 6026 7.2
+
+
+def test_an_ack_for_a_2xx_is_the_cores_and_forwarded_without_state(stack: SipStack) -> None:
+    ack = request("ACK", branch="z9hG4bKack")
+    assert stack.receive(ack, 0.0) == [ToCore(ack)]
+    effects = forward(ack, stack, CORE)
+    assert sends(effects) == [("ACK sip:bob@ims.test SIP/2.0", CORE)]
+    assert (stack.server_transactions, stack.client_transactions) == (0, 0)
+
+
+def test_max_forwards_exhausted(stack: SipStack) -> None:
+    received = request("MESSAGE")
+    received.set("Max-Forwards", "0")
+    assert sends(stack.receive(received, 0.0)) == [("SIP/2.0 483 Too Many Hops", UE)]
+
+
+def test_a_handler_sees_each_response_first(stack: SipStack) -> None:
+    received = request()
+    stack.receive(received, 0.0)
+    action = Forward((Branch(received.copy()),), on_response=lambda response, now: [])
+    out = sent(stack.forward(action, [CORE], 0.0))
+    decisions = [e for e in stack.receive(answer(out, 183), 0.1) if isinstance(e, Decide)]
+    assert [(d.response.status, d.is_final) for d in decisions] == [(183, False)]
+    assert sends(stack.relay(decisions[0].response)) == [("SIP/2.0 183 Session Progress", UE)]
+
+
+def test_everything_is_forgotten_in_the_end(stack: SipStack) -> None:
+    received = request("MESSAGE")
+    started = stack.receive(received, 0.0)
+    started += forward(received, stack, CORE)
+    started += stack.receive(answer(sent(started), 200), 0.1)
+    for timer in [e for e in started if isinstance(e, StartStackTimer)]:
+        stack.on_timer(timer.owner, timer.timer, 40.0)
+    assert (stack.server_transactions, stack.client_transactions) == (0, 0)
