@@ -33,6 +33,7 @@ class Hop(NamedTuple):
 
     @property
     def is_ipv6(self) -> bool:
+        """Whether the address is one of IPv6."""
         return ":" in self.host
 
 
@@ -55,4 +56,5 @@ class Flow(NamedTuple):
 
     @property
     def is_ipv6(self) -> bool:
+        """Whether the flow runs over IPv6."""
         return ":" in self.remote[0]

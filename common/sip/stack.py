@@ -238,10 +238,8 @@ class SipStack:
         if exchange is None:
             return []
         if exchange.is_cancelled:  # the CANCEL came while the core was still deciding
-            cancelled = self._make(exchange, 487)
-            return (
-                [Decide(exchange, cancelled, is_final=True)] if resume is not None else self._reply(exchange, cancelled)
-            )
+            gone = self._make(exchange, 487)
+            return self._reply(exchange, gone) if resume is None else [Decide(exchange, gone, is_final=True)]
         is_invite = first.method == "INVITE"
         exchange.forward = forward
         exchange.resume = resume
