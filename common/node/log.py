@@ -82,7 +82,7 @@ class Log:
             hop = target.hop if isinstance(target, Flow) else target
             peer = f"{host_port((hop.host, hop.port))}/{hop.transport.lower()}"
             call_id, cseq = message.get("Call-ID"), message.get("CSeq")
-            self.event("debug", f"sip-{direction}", peer=peer, what=repr(message), call_id=call_id, cseq=cseq)
+            self.event("debug", f"sip-{direction}", peer=peer, what=message.start_line, call_id=call_id, cseq=cseq)
 
     def flush(self) -> None:
         """Write what waits: how many lines were left out, and the trace's buffer. Call it once in a while."""

@@ -46,7 +46,7 @@ class Trace:
             (target.remote, target.local) if isinstance(target, Flow) else (target[1:], self._local_for(target))
         )
         fields = {"call_id": message.get("Call-ID"), "cseq": message.get("CSeq")}
-        summary = repr(message)
+        summary = message.start_line
         if summary.startswith("REGISTER "):
             address = _URI_IN_BRACKETS.search(message.get("To") or "")
             fields["impu"] = address and address[1]
