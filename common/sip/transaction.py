@@ -20,7 +20,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias, cast
+from typing import ClassVar, TypeAlias, cast
 
 from opencscf.common.sip.message import Message, Request, Response
 from opencscf.common.sip.timers import Timer, TimerValues
@@ -100,16 +100,13 @@ class _Transaction:
 
     __slots__ = ("_interval_s", "_is_reliable", "_sent", "_timers", "key", "method", "state")
 
+    key: str
+    method: str
+    state: State
     _sent: Request | Response | None
-
-    def __init__(self, key: str, method: str, state: State, timers: TimerValues, reliable: bool) -> None:  # noqa: FBT001
-        self.key = key
-        self.method = method
-        self.state = state
-        self._sent = None
-        self._timers = timers
-        self._is_reliable = reliable
-        self._interval_s = timers.t1  # of the next retransmission
+    _timers: TimerValues
+    _is_reliable: bool
+    _interval_s: float  # of the next retransmission
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.method} {self.key} {self.state}>"
@@ -123,14 +120,46 @@ class _Transaction:
         return [*news, _TERMINATED]
 
 
-class InviteClientTransaction(_Transaction):
-    """Figure 5 of RFC 3261 with the Accepted state of RFC 6026 (8.4); `key` is the branch of our own Via."""
+class _Client(_Transaction):
+    """Made when the transaction user sends a request; `key` is the branch of our own Via on it (17.1.3)."""
 
     __slots__ = ()
 
+    _first_state: ClassVar[State]
+
     def __init__(self, request: Request, *, key: str, reliable: bool, timers: TimerValues) -> None:
-        super().__init__(key, request.method, State.CALLING, timers, reliable)
+        self.key = key
+        self.method = request.method
+        self.state = self._first_state
         self._sent = request
+        self._timers = timers
+        self._is_reliable = reliable
+        self._interval_s = timers.t1
+
+
+class _Server(_Transaction):
+    """Made when a request arrives that is in no other transaction; `key` is what finds it again (17.2.3)."""
+
+    __slots__ = ()
+
+    _first_state: ClassVar[State]
+
+    def __init__(self, request: Request, *, reliable: bool, timers: TimerValues) -> None:
+        self.key = request.transaction_id
+        self.method = request.method
+        self.state = self._first_state
+        self._sent = None
+        self._timers = timers
+        self._is_reliable = reliable
+        self._interval_s = timers.t1
+
+
+class InviteClientTransaction(_Client):
+    """Figure 5 of RFC 3261 with the Accepted state of RFC 6026 (8.4)."""
+
+    __slots__ = ()
+
+    _first_state = State.CALLING
 
     def start(self) -> list[Output]:
         """Send the INVITE (17.1.1.2)."""
@@ -155,16 +184,16 @@ class InviteClientTransaction(_Transaction):
     def on_response(self, response: Response) -> list[Output]:
         """Pass a response up; acknowledge a failure each time it comes."""
         match self.state, response.status // 100:
-            case ((State.CALLING | State.PROCEEDING), 1):
+            case State.CALLING | State.PROCEEDING, 1:
                 self.state = State.PROCEEDING
                 return [Deliver(response)]
-            case ((State.CALLING | State.PROCEEDING), 2):
+            case State.CALLING | State.PROCEEDING, 2:
                 self.state = State.ACCEPTED
                 self._sent = None
                 return [Deliver(response), _start(Timer.M, self._timers.timer_m)]
-            case ((State.CALLING | State.PROCEEDING), (3 | 4 | 5 | 6)):
+            case State.CALLING | State.PROCEEDING, 3 | 4 | 5 | 6:
                 return self._complete(response)
-            case State.COMPLETED, (3 | 4 | 5 | 6):
+            case State.COMPLETED, 3 | 4 | 5 | 6:
                 return self._repeat()
             case State.ACCEPTED, 2:
                 return [Deliver(response)]
@@ -187,14 +216,12 @@ class InviteClientTransaction(_Transaction):
         return [*acknowledged, _start(Timer.D, self._timers.timer_d)]
 
 
-class NonInviteClientTransaction(_Transaction):
-    """Figure 6 of RFC 3261; `key` is the branch of our own Via."""
+class NonInviteClientTransaction(_Client):
+    """Figure 6 of RFC 3261."""
 
     __slots__ = ()
 
-    def __init__(self, request: Request, *, key: str, reliable: bool, timers: TimerValues) -> None:
-        super().__init__(key, request.method, State.TRYING, timers, reliable)
-        self._sent = request
+    _first_state = State.TRYING
 
     def start(self) -> list[Output]:
         """Send the request (17.1.2.2)."""
@@ -212,7 +239,7 @@ class NonInviteClientTransaction(_Transaction):
                 return [*self._repeat(), _start(Timer.E, self._interval_s)]
             case State.PROCEEDING, Timer.E:
                 return [*self._repeat(), _start(Timer.E, self._timers.t2)]
-            case ((State.TRYING | State.PROCEEDING), Timer.F):
+            case State.TRYING | State.PROCEEDING, Timer.F:
                 return self._end(_TIMED_OUT)
             case State.COMPLETED, Timer.K:
                 return self._end()
@@ -221,10 +248,10 @@ class NonInviteClientTransaction(_Transaction):
     def on_response(self, response: Response) -> list[Output]:
         """Pass a response up, a final one only once."""
         match self.state, response.status // 100:
-            case ((State.TRYING | State.PROCEEDING), 1):
+            case State.TRYING | State.PROCEEDING, 1:
                 self.state = State.PROCEEDING
                 return [Deliver(response)]
-            case ((State.TRYING | State.PROCEEDING), (2 | 3 | 4 | 5 | 6)):
+            case State.TRYING | State.PROCEEDING, 2 | 3 | 4 | 5 | 6:
                 if self._is_reliable:
                     return self._end(Deliver(response))
                 self.state = State.COMPLETED
@@ -240,18 +267,17 @@ class NonInviteClientTransaction(_Transaction):
         return []
 
 
-class InviteServerTransaction(_Transaction):
-    """Figure 7 of RFC 3261 with the Accepted state of RFC 6026 (8.7); made when its INVITE arrives."""
+class InviteServerTransaction(_Server):
+    """Figure 7 of RFC 3261 with the Accepted state of RFC 6026 (8.7)."""
 
     __slots__ = ()
 
-    def __init__(self, request: Request, *, reliable: bool, timers: TimerValues) -> None:
-        super().__init__(request.transaction_id, request.method, State.PROCEEDING, timers, reliable)
+    _first_state = State.PROCEEDING
 
     def on_request(self, request: Request) -> list[Output]:
         """Answer a retransmission of the INVITE with the last response; take in the ACK (17.2.1)."""
         match self.state, request.method:
-            case ((State.PROCEEDING | State.COMPLETED), "INVITE"):
+            case State.PROCEEDING | State.COMPLETED, "INVITE":
                 return self._repeat()
             case State.COMPLETED, "ACK":
                 if self._is_reliable:
@@ -269,7 +295,7 @@ class InviteServerTransaction(_Transaction):
             case State.PROCEEDING, 1:
                 self._sent = response
                 return [Transmit(response)]
-            case State.PROCEEDING, (3 | 4 | 5 | 6):
+            case State.PROCEEDING, 3 | 4 | 5 | 6:
                 return self._complete(response)
             case State.PROCEEDING, 2:
                 self.state = State.ACCEPTED
@@ -308,13 +334,12 @@ class InviteServerTransaction(_Transaction):
         return outputs
 
 
-class NonInviteServerTransaction(_Transaction):
-    """Figure 8 of RFC 3261; made when its request arrives. Until the final response no timer runs."""
+class NonInviteServerTransaction(_Server):
+    """Figure 8 of RFC 3261. Until the final response no timer runs."""
 
     __slots__ = ()
 
-    def __init__(self, request: Request, *, reliable: bool, timers: TimerValues) -> None:
-        super().__init__(request.transaction_id, request.method, State.TRYING, timers, reliable)
+    _first_state = State.TRYING
 
     def on_request(self, request: Request) -> list[Output]:
         """Answer a retransmission with the last response (17.2.2)."""
@@ -326,11 +351,11 @@ class NonInviteServerTransaction(_Transaction):
     def respond(self, response: Response) -> list[Output]:
         """Send the transaction user's response; nothing after the first final one."""
         match self.state, response.status // 100:
-            case ((State.TRYING | State.PROCEEDING), 1):
+            case State.TRYING | State.PROCEEDING, 1:
                 self.state = State.PROCEEDING
                 self._sent = response
                 return [Transmit(response)]
-            case ((State.TRYING | State.PROCEEDING), (2 | 3 | 4 | 5 | 6)):
+            case State.TRYING | State.PROCEEDING, 2 | 3 | 4 | 5 | 6:
                 if self._is_reliable:
                     return self._end(Transmit(response))
                 self.state = State.COMPLETED

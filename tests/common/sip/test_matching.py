@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from opencscf.common.sip.matching import TransactionTable
 from opencscf.common.sip.message import Request, Response
 from opencscf.common.sip.timers import TimerValues

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from opencscf.common.sip.timers import UE_TIMERS, Timer, TimerValues
 
 

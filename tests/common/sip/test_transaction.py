@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from opencscf.common.sip.message import Request, Response
 from opencscf.common.sip.timers import UE_TIMERS, Timer, TimerValues
 from opencscf.common.sip.transaction import (
