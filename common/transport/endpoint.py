@@ -1,0 +1,178 @@
+"""Shell: all SIP listeners of a node, seen as one: where to send from, and what came from anywhere.
+
+A flow leaves where it came in. A hop leaves from the listener of its transport and IP version; if several fit, from the
+one whose address the host itself would use towards it.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from opencscf.common.errors import StartupError
+from opencscf.common.node.settings import ListenTransport
+from opencscf.common.sip.flow import Flow, Hop, Transport
+from opencscf.common.transport.tcp import TcpListener
+from opencscf.common.transport.udp import UdpListener
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterable
+
+    from opencscf.common.errors import ParseError
+    from opencscf.common.node.settings import ListenSettings
+    from opencscf.common.sip.message import Message
+
+MAX_SOURCES: Final = 4096  # remote hosts whose source address is remembered
+
+
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """Who hears what happens at the listeners; `failed` is never called from within `send`."""
+
+    receive: Callable[[Message, Flow], None]
+    malformed: Callable[[bytes, ParseError, Flow], None]
+    failed: Callable[[Hop | Flow, str], None]
+
+
+class SipEndpoint:
+    """The listeners of a node; `Handlers` are given when it starts, so that what they need may be made with it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, listen: Iterable[ListenSettings]) -> None:
+        """Open every listener, or none and raise `StartupError`."""
+        self._loop = loop
+        self._handlers: Handlers | None = None
+        self._udp: list[UdpListener] = []
+        self._tcp: list[TcpListener] = []
+        self._sources: dict[str, str] = {}
+        try:
+            for settings in listen:
+                self._open(settings)
+        except StartupError as error:
+            for listener in self._listeners:
+                listener.abandon()
+            raise StartupError(f"sip.listen: {error}") from error
+
+    def _open(self, settings: ListenSettings) -> None:
+        address = (settings.address, settings.port)
+        if ListenTransport.UDP in settings.transports:
+            udp = UdpListener(self._loop, address, self._receive, self._malformed)
+            self._udp.append(udp)
+            address = udp.address  # with port 0, both transports get the same one
+        if ListenTransport.TCP in settings.transports:
+            self._tcp.append(TcpListener(self._loop, address, self._receive, self._malformed, self._failed))
+
+    async def start(self, handlers: Handlers) -> None:
+        """Begin to receive."""
+        self._handlers = handlers
+        for tcp in self._tcp:
+            await tcp.start()
+        for udp in self._udp:
+            udp.start()
+
+    def send(self, data: bytes, target: Hop | Flow) -> None:
+        """Send a message; if it turns out that the target cannot be reached, `failed` is told later."""
+        listener = self._listener_for(target)
+        if isinstance(listener, UdpListener):
+            remote = target.remote if isinstance(target, Flow) else (target.host, target.port)
+            reason = listener.send(data, remote)
+            if reason is not None:
+                self._fail_later(target, reason)
+        elif listener is not None:
+            listener.send(data, target)
+        else:
+            self._fail_later(target, f"no listener for {target.transport} over IPv{6 if target.is_ipv6 else 4}")
+
+    def local_for(self, target: Hop | Flow) -> tuple[str, int]:
+        """Return the listener's address that a message to this target carries in its Via and Record-Route."""
+        if isinstance(target, Flow):
+            return target.local
+        listener = self._listener_for(target)
+        return listener.address if listener is not None else self.addresses[0]
+
+    async def close(self) -> None:
+        """Stop receiving, and free the ports."""
+        for udp in self._udp:
+            udp.close()
+        for tcp in self._tcp:
+            await tcp.close()
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """The addresses listened on, each once, in the order of the settings."""
+        return list(dict.fromkeys(listener.address for listener in self._listeners))
+
+    @property
+    def ip_versions(self) -> frozenset[int]:
+        """The IP versions listened on."""
+        return frozenset(6 if listener.is_ipv6 else 4 for listener in self._listeners)
+
+    def counters(self) -> dict[str, int]:
+        """Count what an operator wants to see of the wire."""
+        return {
+            "udp_received": sum(udp.received for udp in self._udp),
+            "udp_sent": sum(udp.sent for udp in self._udp),
+            "udp_receive_drops": sum(udp.receive_drops for udp in self._udp),
+            "udp_send_drops": sum(udp.send_drops for udp in self._udp),
+            "tcp_connections": sum(tcp.connections for tcp in self._tcp),
+        }
+
+    # ------------------------------------------------------------------ choosing a listener
+
+    @property
+    def _listeners(self) -> list[UdpListener | TcpListener]:
+        return [*self._udp, *self._tcp]
+
+    def _listener_for(self, target: Hop | Flow) -> UdpListener | TcpListener | None:
+        listeners: list[UdpListener] | list[TcpListener]
+        if target.transport is Transport.UDP:
+            listeners = self._udp
+        elif target.transport is Transport.TCP:
+            listeners = self._tcp
+        else:
+            return None
+        if isinstance(target, Flow):
+            for listener in listeners:
+                if listener.address == target.local:
+                    return listener
+        fitting = [listener for listener in listeners if listener.is_ipv6 == target.is_ipv6]
+        if len(fitting) > 1:
+            source = self._source_towards(target.remote[0] if isinstance(target, Flow) else target.host)
+            fitting.sort(key=lambda listener: listener.address[0] != source)
+        return fitting[0] if fitting else None
+
+    def _source_towards(self, host: str) -> str:
+        """Return the address that the host's routes prefer towards another."""
+        source = self._sources.get(host)
+        if source is None:
+            if len(self._sources) >= MAX_SOURCES:
+                self._sources.clear()
+            source = self._sources[host] = _routed_source(host)
+        return source
+
+    # ------------------------------------------------------------------ what the listeners tell
+
+    def _receive(self, message: Message, flow: Flow) -> None:
+        if self._handlers is not None:
+            self._handlers.receive(message, flow)
+
+    def _malformed(self, data: bytes, error: ParseError, flow: Flow) -> None:
+        if self._handlers is not None:
+            self._handlers.malformed(data, error, flow)
+
+    def _failed(self, target: Hop | Flow, reason: str) -> None:
+        if self._handlers is not None:
+            self._handlers.failed(target, reason)
+
+    def _fail_later(self, target: Hop | Flow, reason: str) -> None:
+        self._loop.call_soon(self._failed, target, reason)
+
+
+def _routed_source(host: str) -> str:
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((host, 9))  # sends nothing
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""
