@@ -146,15 +146,18 @@ def decode_avps(data: bytes, position: int = 0) -> tuple[Avp, ...]:
 
 def decode(data: bytes) -> DiameterMessage:
     """Read one whole message."""
+    header = _decode_header(data)
+    return header._replace(avps=decode_avps(data, HEADER_BYTES))
+
+
+def _decode_header(data: bytes) -> DiameterMessage:
     if len(data) < HEADER_BYTES:
         raise ParseError("Diameter header cut short")
     first, second, application, hop_by_hop, end_to_end = _HEADER.unpack_from(data)
     length = _checked_length(first)
     if length != len(data):
         raise ParseError(f"Diameter message of {len(data)} octets says it has {length}")
-    return DiameterMessage(
-        second & _LENGTH_MASK, application, second >> 24, hop_by_hop, end_to_end, decode_avps(data, HEADER_BYTES)
-    )
+    return DiameterMessage(second & _LENGTH_MASK, application, second >> 24, hop_by_hop, end_to_end)
 
 
 def _checked_length(word: int) -> int:
@@ -167,6 +170,13 @@ def _checked_length(word: int) -> int:
     if length > MAX_MESSAGE_BYTES:
         raise ParseError(f"Diameter message of {length} octets, at most {MAX_MESSAGE_BYTES} are read", offset=1)
     return length
+
+
+class Malformed(NamedTuple):
+    """A message whose AVPs cannot be read; the stream goes on behind it."""
+
+    header: DiameterMessage
+    reason: str
 
 
 class StreamDecoder:
@@ -182,7 +192,7 @@ class StreamDecoder:
         """Take what came from the stream."""
         self._buffer += data
 
-    def next_message(self) -> DiameterMessage | None:
+    def next_message(self) -> DiameterMessage | Malformed | None:
         """Read the next message, or None until more has come."""
         start = self._position
         available = len(self._buffer) - start
@@ -190,9 +200,16 @@ class StreamDecoder:
             length = _checked_length(_WORD.unpack_from(self._buffer, start)[0])
             if available >= length:
                 self._position = start + length
-                return decode(bytes(memoryview(self._buffer)[start : start + length]))
+                return self._decode(bytes(memoryview(self._buffer)[start : start + length]))
         elif available and self._buffer[start] != VERSION:
             raise ParseError(f"Diameter version {self._buffer[start]}", offset=0)
         del self._buffer[:start]
         self._position = 0
         return None
+
+    @staticmethod
+    def _decode(data: bytes) -> DiameterMessage | Malformed:
+        try:
+            return decode(data)
+        except ParseError as error:
+            return Malformed(_decode_header(data), error.reason)

@@ -144,7 +144,6 @@ class UserAuthorizationRequest(Question[UserAuthorizationAnswer]):
     """UAR: may this user register here, and where (6.1.1); `visited_network` is the bare domain."""
 
     command: ClassVar[Command] = Command.USER_AUTHORIZATION
-    answer: ClassVar[type[UserAuthorizationAnswer]] = UserAuthorizationAnswer
     session_id: ClassVar[None] = None
 
     impi: str
@@ -164,6 +163,10 @@ class UserAuthorizationRequest(Question[UserAuthorizationAnswer]):
         if self.is_emergency:
             avps.append(dictionary.UAR_FLAGS.number(_EMERGENCY_REGISTRATION))
         return avps
+
+    def read_answer(self, avps: Sequence[Avp]) -> UserAuthorizationAnswer:
+        """Read what the peer answers to this."""
+        return UserAuthorizationAnswer.from_avps(avps)
 
     @classmethod
     def from_avps(cls, avps: Sequence[Avp]) -> UserAuthorizationRequest:
@@ -211,7 +214,6 @@ class MultimediaAuthRequest(Question[MultimediaAuthAnswer]):
     """MAR: authentication vectors for a user (6.1.7); `resync` is RAND || AUTS of a challenge out of sequence."""
 
     command: ClassVar[Command] = Command.MULTIMEDIA_AUTH
-    answer: ClassVar[type[MultimediaAuthAnswer]] = MultimediaAuthAnswer
     session_id: ClassVar[None] = None
 
     impi: str
@@ -233,6 +235,10 @@ class MultimediaAuthRequest(Question[MultimediaAuthAnswer]):
             dictionary.SIP_NUMBER_AUTH_ITEMS.number(self.items),
             dictionary.SERVER_NAME.text(self.server_name),
         ]
+
+    def read_answer(self, avps: Sequence[Avp]) -> MultimediaAuthAnswer:
+        """Read what the peer answers to this."""
+        return MultimediaAuthAnswer.from_avps(avps)
 
     @classmethod
     def from_avps(cls, avps: Sequence[Avp]) -> MultimediaAuthRequest:
@@ -276,7 +282,6 @@ class ServerAssignmentRequest(Question[ServerAssignmentAnswer]):
     """SAR: this S-CSCF serves the user from now on, or no longer (6.1.3)."""
 
     command: ClassVar[Command] = Command.SERVER_ASSIGNMENT
-    answer: ClassVar[type[ServerAssignmentAnswer]] = ServerAssignmentAnswer
     session_id: ClassVar[None] = None
 
     impi: str | None
@@ -295,6 +300,10 @@ class ServerAssignmentRequest(Question[ServerAssignmentAnswer]):
             dictionary.USER_DATA_ALREADY_AVAILABLE.number(self.data_already_available),
         ]
         return avps
+
+    def read_answer(self, avps: Sequence[Avp]) -> ServerAssignmentAnswer:
+        """Read what the peer answers to this."""
+        return ServerAssignmentAnswer.from_avps(avps)
 
     @classmethod
     def from_avps(cls, avps: Sequence[Avp]) -> ServerAssignmentRequest:
@@ -341,7 +350,6 @@ class LocationInfoRequest(Question[LocationInfoAnswer]):
     """LIR: who serves this identity (6.1.5)."""
 
     command: ClassVar[Command] = Command.LOCATION_INFO
-    answer: ClassVar[type[LocationInfoAnswer]] = LocationInfoAnswer
     session_id: ClassVar[None] = None
 
     impu: str
@@ -353,6 +361,10 @@ class LocationInfoRequest(Question[LocationInfoAnswer]):
         if self.is_originating:
             avps.append(dictionary.ORIGINATING_REQUEST.number(0))  # its presence is what counts, 6.3.34
         return avps
+
+    def read_answer(self, avps: Sequence[Avp]) -> LocationInfoAnswer:
+        """Read what the peer answers to this."""
+        return LocationInfoAnswer.from_avps(avps)
 
     @classmethod
     def from_avps(cls, avps: Sequence[Avp]) -> LocationInfoRequest:

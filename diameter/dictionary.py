@@ -13,8 +13,13 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final, TypeVar
 
-from diameter.message.avp import avp as library_types
-from diameter.message.avp.dictionary import AVP_DICTIONARY, AVP_VENDOR_DICTIONARY, AvpInfo
+from diameter.message.avp import avp as library_types  # type: ignore[import-untyped]  # has no stubs
+from diameter.message.avp.dictionary import (  # type: ignore[import-untyped]  # has no stubs
+    AVP_DICTIONARY,
+    AVP_VENDOR_DICTIONARY,
+    AvpInfo,
+)
+
 from opencscf.common.errors import ParseError
 from opencscf.diameter.codec import Avp, decode_avps, encode_avps
 
@@ -97,7 +102,7 @@ class AvpDefinition:
     code: int
     vendor: int
     mandatory: bool
-    type: AvpType
+    format: AvpType
 
     def octets(self, value: bytes) -> Avp:
         """Make the AVP from octets."""

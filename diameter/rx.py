@@ -238,7 +238,6 @@ class AaRequest(Question[AaAnswer]):
     """
 
     command: ClassVar[Command] = Command.AA
-    answer: ClassVar[type[AaAnswer]] = AaAnswer
 
     session_id: str
     ue_address: str
@@ -263,6 +262,10 @@ class AaRequest(Question[AaAnswer]):
             avps.append(dictionary.AF_CHARGING_IDENTIFIER.text(self.af_charging_identifier))
         avps.append(dictionary.RX_REQUEST_TYPE.number(kind))
         return avps
+
+    def read_answer(self, avps: Sequence[Avp]) -> AaAnswer:
+        """Read what the peer answers to this."""
+        return AaAnswer.from_avps(avps)
 
     @classmethod
     def from_avps(cls, avps: Sequence[Avp]) -> AaRequest:
@@ -301,7 +304,6 @@ class SessionTerminationRequest(Question[SessionTerminationAnswer]):
     """STR: end the AF session (5.6.5)."""
 
     command: ClassVar[Command] = Command.SESSION_TERMINATION
-    answer: ClassVar[type[SessionTerminationAnswer]] = SessionTerminationAnswer
 
     session_id: str
     cause: TerminationCause = TerminationCause.LOGOUT
@@ -309,6 +311,10 @@ class SessionTerminationRequest(Question[SessionTerminationAnswer]):
     def to_avps(self) -> list[Avp]:
         """Write the request's own AVPs."""
         return [dictionary.TERMINATION_CAUSE.number(self.cause)]
+
+    def read_answer(self, avps: Sequence[Avp]) -> SessionTerminationAnswer:
+        """Read what the peer answers to this."""
+        return SessionTerminationAnswer.from_avps(avps)
 
     @classmethod
     def from_avps(cls, avps: Sequence[Avp]) -> SessionTerminationRequest:
