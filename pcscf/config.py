@@ -1,0 +1,62 @@
+"""The P-CSCF's settings: `pcscf.toml`."""
+
+import enum
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from opencscf.common.config import Fqdn, Range, SipUriText
+from opencscf.common.node.settings import HealthSettings, ListenTransport, LogSettings, SipSettings, StoreSettings
+from opencscf.common.sip.uri import with_brackets
+from opencscf.diameter.settings import DiameterSettings
+
+
+class RxMode(enum.StrEnum):
+    """What the P-CSCF does about media authorisation."""
+
+    BEST_EFFORT = "best-effort"  # a call goes on without it
+    OFF = "off"  # the PCRF is not asked
+
+
+@dataclass(frozen=True, slots=True)
+class RxSettings(DiameterSettings):
+    """[rx]: the connection to the PCRF."""
+
+    mode: RxMode = RxMode.BEST_EFFORT
+
+
+@dataclass(frozen=True, slots=True)
+class PcscfSettings:
+    """[pcscf]: the network this node stands in, the way to the home network, and how much it takes on."""
+
+    visited_network: Fqdn
+    icscf: SipUriText
+    max_registrations: Annotated[int, Range(1, 10_000_000)] = 200_000
+    max_calls: Annotated[int, Range(1, 10_000_000)] = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class PcscfConfig:
+    """The whole file; without [rx] the PCRF is not asked."""
+
+    sip: SipSettings
+    pcscf: PcscfSettings
+    rx: RxSettings | None = None
+    health: HealthSettings = field(default_factory=HealthSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
+
+    @property
+    def authorises_media(self) -> bool:
+        """Whether the PCRF is asked about the media of calls."""
+        return self.rx is not None and self.rx.mode is not RxMode.OFF
+
+    @property
+    def host(self) -> str:
+        """The address by which the core knows this node, IPv6 in brackets: the first listener's."""
+        return with_brackets(self.sip.listen[0].address)
+
+    def path_uri(self, token: str) -> str:
+        """The URI under which the core reaches the UE whose binding has this token (RFC 3327)."""
+        listener = self.sip.listen[0]
+        transport = "" if ListenTransport.UDP in listener.transports else f";transport={listener.transports[0]}"
+        return f"sip:{token}@{self.host}:{listener.port}{transport};lr"

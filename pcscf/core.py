@@ -1,0 +1,56 @@
+"""Which procedure an event starts at the P-CSCF (TS 24.229 5.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, assert_never
+
+from opencscf.common.events import Event, RequestReceived, Started, TimerFired
+from opencscf.pcscf import qos, registration, session
+from opencscf.pcscf.state import Binding, PcscfState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from opencscf.common.actions import Outcome
+    from opencscf.common.ids import Ids
+    from opencscf.common.sip.proxy import OwnUris
+    from opencscf.pcscf.config import PcscfConfig
+
+
+class PCscf:
+    """The P-CSCF: events in, actions out."""
+
+    def __init__(
+        self,
+        config: PcscfConfig,
+        own: OwnUris,
+        ids: Ids,
+        restored: Iterable[tuple[str, dict[str, Any]]] = (),  # Any: JSON values
+    ) -> None:
+        """Take the settings, the addresses that are this node's, and the saved bindings as (token, record)."""
+        self.state = PcscfState(config, own, ids)
+        for token, record in restored:
+            self.state.registrations.put(Binding.from_record(token, record))
+
+    def on_event(self, event: Event) -> Outcome:
+        """Decide what happens."""
+        match event:
+            case Started(now):
+                return registration.set_timers(self.state, now)
+            case RequestReceived(request, now):
+                if request.method == "REGISTER":
+                    return registration.on_register(self.state, request, now)
+                return session.on_request(self.state, request, now)
+            case TimerFired(key, _):
+                return self._on_timer(key)
+            case _:
+                assert_never(event)
+
+    def _on_timer(self, key: object) -> Outcome:
+        match key:
+            case registration.RegistrationTimer():
+                return registration.on_timer(self.state, key)
+            case qos.TerminationTimer():
+                return qos.on_termination_timer(key)
+            case _:
+                return []

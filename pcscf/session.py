@@ -1,0 +1,353 @@
+"""Everything but REGISTER: calls, messages and what happens within dialogs (TS 24.229 5.2.6 to 5.2.8).
+
+Record-Route carries the binding's token twice: as `ue.TOKEN` in the URI that faces the UE and as `net.TOKEN` in the one
+that faces the core. Who uses which one in Route says where a request within the dialog comes from.
+
+Not covered: security associations, the comparison of a dialog's whole route set, releasing a call by the P-CSCF's own
+BYE, emergency calls.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from opencscf.common.actions import (
+    Action,
+    Branch,
+    Forward,
+    Outcome,
+    Procedure,
+    RecordRoute,
+    Relay,
+    Report,
+    Respond,
+    Start,
+)
+from opencscf.common.errors import ParseError
+from opencscf.common.ims.pheaders import (
+    ChargingVector,
+    called_party,
+    hide_from_ue,
+    preferred_identities,
+    remove_untrusted,
+)
+from opencscf.common.sip.proxy import strip_own_routes
+from opencscf.common.sip.uri import SipUri, with_brackets
+from opencscf.diameter.rx import new_session_id
+from opencscf.pcscf.qos import SDP, authorise, call_story, end_call, negotiated, subscription_of
+from opencscf.pcscf.state import Binding, Call, CallKey, Offer, PcscfState, loose_route, same_uri
+from opencscf.pcscf.trust import for_ue
+
+if TYPE_CHECKING:
+    from opencscf.common.sip.message import Message, Request, Response
+
+DIALOG_FORMING: Final = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
+UE_SIDE: Final = "ue"
+CORE_SIDE: Final = "net"
+RETRY_AFTER_S: Final = 10  # when there are as many calls as this node takes
+
+
+def on_request(pcscf: PcscfState, request: Request, now: float) -> Outcome:
+    """Tell by the topmost Route what a request is (PT-01), and treat it so."""
+    edited = request.copy()
+    routes = strip_own_routes(edited, pcscf.own)
+    name = (routes[0].user if routes else None) or ""
+    side, dot, token = name.partition(".")
+    if dot and request.to_tag is not None:
+        return _within_dialog(pcscf, request, edited, token, now, is_from_ue=side == UE_SIDE)
+    if name and side != UE_SIDE:
+        return _to_ue(pcscf, request, edited, name)
+    if request.method == "OPTIONS" and _is_for_us(pcscf, edited):
+        return [Respond(request, 200)]  # a UE or a monitor looks whether we are there
+    return _from_ue(pcscf, request, edited)
+
+
+# ---------------------------------------------------------------------- requests outside of dialogs
+
+
+def _from_ue(pcscf: PcscfState, request: Request, edited: Request) -> list[Action]:
+    """Send a UE's request to its S-CSCF under the identity that is its own (5.2.6.3)."""
+    if request.to_tag is not None:
+        return _refuse(request, 481, "a dialog whose route does not lead through here")
+    assert request.flow is not None  # noqa: S101  the transport sets it on every message
+    preferred = [identity.uri for identity in preferred_identities(request)]
+    binding = pcscf.registrations.originator(request.flow, [*preferred, request.from_.uri])
+    if binding is None:
+        return _refuse(request, 403, "not registered", "Not Registered")  # PT-08
+    if _has_no_room(pcscf, request):
+        return _refuse(request, 503, "too many calls", headers=(("Retry-After", str(RETRY_AFTER_S)),))
+    identity = next(filter(None, map(binding.identity_matching, preferred)), binding.default_identity)
+    icid = pcscf.ids.token()
+    remove_untrusted(edited)
+    edited.remove("P-Preferred-Identity")
+    edited.set("P-Asserted-Identity", f"<{identity}>")  # PT-02
+    edited.set("P-Charging-Vector", str(ChargingVector.new(icid, pcscf.config.host)))  # PT-04
+    _enforce_service_route(pcscf, edited, binding)
+    record_route = RecordRoute(f"{UE_SIDE}.{binding.token}", f"{CORE_SIDE}.{binding.token}")
+    back = TowardsUe(request)
+    return _forward_initial(pcscf, request, Branch(edited), record_route, back, binding, identity, icid)
+
+
+def _to_ue(pcscf: PcscfState, request: Request, edited: Request, token: str) -> list[Action]:
+    """Send a request down the flow over which its UE registered (5.2.6.4)."""
+    binding = pcscf.registrations.get(token)
+    if binding is None:
+        return _refuse(request, 404, "no registration for this Path", "Not Registered Here")
+    assert request.flow is not None  # noqa: S101
+    if pcscf.registrations.is_ue_flow(request.flow):  # somebody who has seen the token in a Record-Route
+        return _refuse(request, 403, "a UE does not use the Path of another one")
+    if _has_no_room(pcscf, request):
+        return _refuse(request, 503, "too many calls", headers=(("Retry-After", str(RETRY_AFTER_S)),))
+    called = called_party(request)
+    identity = (binding.identity_matching(called.uri) if called else None) or binding.default_identity
+    icid = _icid(request)
+    hide_from_ue(edited)
+    record_route = RecordRoute(f"{CORE_SIDE}.{token}", f"{UE_SIDE}.{token}")
+    branch = Branch(edited, flow=binding.flow)
+    return _forward_initial(pcscf, request, branch, record_route, FromUe(request, identity), binding, identity, icid)
+
+
+def _forward_initial(
+    pcscf: PcscfState,
+    request: Request,
+    branch: Branch,
+    record_route: RecordRoute,
+    back: Back,
+    binding: Binding,
+    identity: str,
+    icid: str | None,
+) -> list[Action]:
+    if request.method == "ACK":
+        return []  # an ACK belongs to a dialog
+    if request.method != "INVITE":
+        return [Forward((branch,), record_route if request.method in DIALOG_FORMING else None, back)]
+    call = _new_call(pcscf, request, binding, identity, icid, is_originating=isinstance(back, TowardsUe))
+    handler = CallResponses(pcscf, call, back, _offer(request, is_from_ue=call.key.is_originating), is_initial=True)
+    started = Report("call started", {**call_story(call), "cseq": request.cseq.number, "to": request.uri})
+    return [Forward((branch,), record_route, handler), started]
+
+
+def _enforce_service_route(pcscf: PcscfState, request: Request, binding: Binding) -> None:
+    """Put the stored Service-Route in the place of any other Route (PT-03); a registrar that gave none has an I-CSCF."""
+    wanted = binding.service_route or (pcscf.config.pcscf.icscf,)
+    given = [route.uri for route in request.routes]
+    if len(given) != len(wanted) or not all(map(same_uri, given, wanted)):
+        request.remove("Route")
+        request.prepend("Route", ", ".join(map(loose_route, wanted)))
+
+
+# ---------------------------------------------------------------------- requests within dialogs
+
+
+def _within_dialog(
+    pcscf: PcscfState, request: Request, edited: Request, token: str, now: float, *, is_from_ue: bool
+) -> list[Action]:
+    """Pass a request on to the dialog's other side (5.2.6.3.5, 5.2.6.4)."""
+    binding = pcscf.registrations.get(token)
+    if binding is None:
+        return _refuse(request, 481, "the registration that the dialog was made with is over")
+    assert request.flow is not None  # noqa: S101
+    if is_from_ue and request.flow.remote[0] != binding.flow.remote[0]:
+        return _refuse(request, 403, "not a party of the dialog")  # PT-06
+    if not is_from_ue and pcscf.registrations.is_ue_flow(request.flow):
+        return _refuse(request, 403, "a UE does not use the core's side of a dialog")
+    if is_from_ue:
+        remove_untrusted(edited)
+        edited.remove("P-Preferred-Identity")
+        branch, back = Branch(edited), TowardsUe(request)
+        ue_tag, peer_tag = request.from_tag or "", request.to_tag or ""
+    else:
+        hide_from_ue(edited)
+        branch, back = Branch(edited, flow=binding.flow), FromUe(request)
+        ue_tag, peer_tag = request.to_tag or "", request.from_tag or ""
+    call = pcscf.calls.in_dialog(request.call_id, token, ue_tag=ue_tag, peer_tag=peer_tag)
+    return _forward_within(pcscf, call, request, branch, back, now, is_from_ue=is_from_ue)
+
+
+def _forward_within(
+    pcscf: PcscfState, call: Call | None, request: Request, branch: Branch, back: Back, now: float, *, is_from_ue: bool
+) -> list[Action]:
+    if call is None:
+        return [Forward((branch,), None, None if request.method == "ACK" else back)]
+    match request.method:
+        case "ACK":
+            return [Forward((branch,)), *_answered_late(pcscf, call, request, is_from_ue=is_from_ue)]
+        case "BYE":
+            by = "ue" if is_from_ue else "peer"
+            lasted_s = round(now - call.answered_at, 1) if call.answered_at is not None else None
+            return [Forward((branch,), None, back), *end_call(call, pcscf, "call ended", by=by, lasted_s=lasted_s)]
+        case "PRACK" if call.offer is not None and call.offer.is_from_ue is not is_from_ue:
+            return [Forward((branch,), None, back), *_answered_late(pcscf, call, request, is_from_ue=is_from_ue)]
+        case "INVITE" | "UPDATE" | "PRACK":
+            offer = _offer(request, is_from_ue=is_from_ue)
+            return [Forward((branch,), None, CallResponses(pcscf, call, back, offer, is_initial=False))]
+        case _:
+            return [Forward((branch,), None, back)]
+
+
+def _answered_late(pcscf: PcscfState, call: Call, request: Request, *, is_from_ue: bool) -> list[Action]:
+    """Take the answer to an offer that came in a response (RFC 3261 13.2.1, RFC 3262 5)."""
+    offer, answer = call.offer, _sdp(request)
+    if offer is None or offer.is_from_ue is is_from_ue or answer is None:
+        return []
+    call.offer = None
+    outcome = _media_wanted(pcscf, call, offer, answer, [])
+    return [Start(outcome)] if isinstance(outcome, Procedure) else outcome
+
+
+# ---------------------------------------------------------------------- responses
+
+
+@dataclass(frozen=True, slots=True)
+class TowardsUe:
+    """Passes responses of the core to the UE that sent the request."""
+
+    request: Request
+
+    def __call__(self, response: Response, now: float) -> list[Action]:
+        return [self.passed(response)]
+
+    def passed(self, response: Response) -> Action:
+        """Take out what the UE must not see; a 503 of somebody else must not turn it away from us (RFC 3261 16.7)."""
+        if response.status == 503:
+            return Respond(self.request, 500, "Next Hop Unavailable")
+        return Relay(for_ue(response))
+
+
+@dataclass(frozen=True, slots=True)
+class FromUe:
+    """Passes responses of a UE to the core, under the identity by which it was called (PT-10)."""
+
+    request: Request
+    identity: str | None = None  # None within a dialog
+
+    def __call__(self, response: Response, now: float) -> list[Action]:
+        return [self.passed(response)]
+
+    def passed(self, response: Response) -> Action:
+        """Assert who answers; a UE that cannot be reached is not available, which is no fault of this node (PT-11)."""
+        if response.status == 503:
+            return Respond(self.request, 480)
+        copy = response.copy()
+        remove_untrusted(copy)
+        copy.remove("P-Preferred-Identity")
+        if self.identity is not None and 100 < response.status < 300:
+            copy.set("P-Asserted-Identity", f"<{self.identity}>")
+        return Relay(copy)
+
+
+Back: TypeAlias = TowardsUe | FromUe
+
+
+@dataclass(frozen=True, slots=True)
+class CallResponses:
+    """Passes responses within a call, keeps the call's story, and has media authorised that an answer settles."""
+
+    pcscf: PcscfState = field(repr=False)
+    call: Call
+    back: Back
+    offer: Offer | None  # that of the request
+    is_initial: bool
+
+    def __call__(self, response: Response, now: float) -> Outcome:
+        actions = [self.back.passed(response)]
+        if response.status >= 300:
+            if self.is_initial and self.call.answered_at is None:
+                details = {"status": response.status, "reason": response.reason}
+                actions += end_call(self.call, self.pcscf, "call failed", **details)
+            return actions
+        if self.is_initial and response.status > 100 and not self.call.is_over:
+            self.pcscf.calls.put(self.call)
+            if response.status >= 200 and self.call.answered_at is None:
+                self.call.answered_at = now
+                actions.append(Report("call answered", call_story(self.call)))
+        return self._with_media(response, actions)
+
+    def _with_media(self, response: Response, actions: list[Action]) -> Outcome:
+        sdp = _sdp(response)
+        if sdp is None or self.call.is_over:
+            return actions
+        if self.offer is not None:
+            return _media_wanted(self.pcscf, self.call, self.offer, sdp, actions)
+        if response.cseq.method == "INVITE":
+            self.call.offer = Offer(sdp, is_from_ue=isinstance(self.back, FromUe))
+        return actions
+
+
+def _media_wanted(pcscf: PcscfState, call: Call, offer: Offer, answer: bytes, actions: list[Action]) -> Outcome:
+    """Have the media of an offer and its answer authorised before the answer goes on, if they are new (PI-01)."""
+    if not pcscf.config.authorises_media:
+        return actions
+    try:
+        media = negotiated(call, offer, answer)
+    except ParseError as fault:
+        return [*actions, Report("media not understood", {**call_story(call), "reason": fault.reason}, "warning")]
+    return Procedure(call.key, authorise(call, media, actions)) if media else actions
+
+
+# ---------------------------------------------------------------------- pieces
+
+
+def _new_call(
+    pcscf: PcscfState, request: Request, binding: Binding, identity: str, icid: str | None, *, is_originating: bool
+) -> Call:
+    key = CallKey(request.call_id, binding.token, is_originating, request.from_tag or "")
+    rx = pcscf.config.rx
+    return pcscf.calls.get(key) or Call(
+        key=key,
+        identity=identity,
+        ue_address=binding.flow.remote[0],
+        subscription=subscription_of(binding),
+        icid=icid,
+        rx_session_id=new_session_id(rx.origin_host, pcscf.ids) if rx is not None else "",
+    )
+
+
+def _has_no_room(pcscf: PcscfState, request: Request) -> bool:
+    return request.method == "INVITE" and len(pcscf.calls) >= pcscf.config.pcscf.max_calls
+
+
+def _refuse(
+    request: Request, status: int, reason: str, phrase: str = "", headers: tuple[tuple[str, str], ...] = ()
+) -> list[Action]:
+    if request.method == "ACK":
+        return []
+    remote = request.flow.remote if request.flow is not None else ("", 0)
+    fields = {
+        "call_id": request.call_id,
+        "cseq": request.cseq.number,
+        "method": request.method,
+        "from": request.from_.uri,
+        "peer": f"{with_brackets(remote[0])}:{remote[1]}",
+        "status": status,
+        "reason": reason,
+    }
+    return [Respond(request, status, phrase, headers), Report("request refused", fields, "warning")]
+
+
+def _is_for_us(pcscf: PcscfState, request: Request) -> bool:
+    if request.has("Route"):
+        return False
+    uri = request.request_uri
+    return isinstance(uri, SipUri) and pcscf.own.is_ours(uri)
+
+
+def _offer(request: Request, *, is_from_ue: bool) -> Offer | None:
+    sdp = _sdp(request)
+    return Offer(sdp, is_from_ue) if sdp is not None else None
+
+
+def _sdp(message: Message) -> bytes | None:
+    with suppress(ParseError):
+        if message.body and message.content_type == SDP:
+            return message.body
+    return None
+
+
+def _icid(request: Request) -> str | None:
+    text = request.get("P-Charging-Vector")
+    with suppress(ParseError):
+        return ChargingVector.parse(text).icid_value if text else None
+    return None

@@ -1,0 +1,279 @@
+"""What the P-CSCF remembers: who is registered through it and over which flow, and the calls it is part of.
+
+Bindings survive a restart (TS 24.229 5.2.2.1); calls do not: their dialogs go on, because Record-Route tells all that
+forwarding needs, but the PCRF's sessions of before end with the bearer.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from opencscf.common.errors import ParseError
+from opencscf.common.ims.pheaders import identity_key
+from opencscf.common.sip.flow import Flow, Transport
+from opencscf.common.sip.uri import SipUri, parse_uri
+
+if TYPE_CHECKING:
+    from opencscf.common.ids import Ids
+    from opencscf.common.sip.proxy import OwnUris
+    from opencscf.diameter.rx import MediaComponent
+    from opencscf.pcscf.config import PcscfConfig
+
+K = TypeVar("K", bound=Hashable)
+
+BINDING = "binding"  # the kind of record under which bindings are saved
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One contact address of a registered user and how to reach it."""
+
+    token: str  # the user part of our Path URI; nobody can guess it
+    impi: str | None  # None if the UE registered without credentials
+    aor: str  # the public user identity of the REGISTER's To, in canonical form
+    contact: str  # URI
+    flow: Flow
+    service_route: tuple[str, ...]  # URIs (RFC 3608)
+    identities: tuple[str, ...]  # URIs of P-Associated-URI, never empty; the first is the default public user identity
+    expires_at: float
+
+    @property
+    def default_identity(self) -> str:
+        """The identity that is asserted unless the UE prefers another one (TS 24.229 5.2.6.3.1)."""
+        return self.identities[0]
+
+    def identity_matching(self, uri: str) -> str | None:
+        """The registered identity that a URI means, None if it is not this user's."""
+        key = _key_or_none(uri)
+        return next((own for own in self.identities if _key_or_none(own) == key), None) if key else None
+
+    def has_contact(self, uri: str) -> bool:
+        """Whether a contact URI is this binding's (RFC 3261 19.1.4)."""
+        return same_uri(self.contact, uri)
+
+    def to_record(self) -> dict[str, Any]:
+        """Write it for the store."""
+        return {
+            "impi": self.impi,
+            "aor": self.aor,
+            "contact": self.contact,
+            "transport": str(self.flow.transport),
+            "local": list(self.flow.local),
+            "remote": list(self.flow.remote),
+            "service_route": list(self.service_route),
+            "identities": list(self.identities),
+            "expires_at": self.expires_at,
+        }
+
+    @classmethod
+    def from_record(cls, token: str, record: dict[str, Any]) -> Binding:
+        """Read what `to_record` wrote. A connection of the process before is gone, so that it has no number."""
+        (local_host, local_port), (remote_host, remote_port) = record["local"], record["remote"]
+        return cls(
+            token=token,
+            impi=record["impi"],
+            aor=record["aor"],
+            contact=record["contact"],
+            flow=Flow(Transport(record["transport"]), (local_host, local_port), (remote_host, remote_port)),
+            service_route=tuple(record["service_route"]),
+            identities=tuple(record["identities"]),
+            expires_at=record["expires_at"],
+        )
+
+
+class FlowAddress(NamedTuple):
+    """What tells one sender from another: the transport and the address a message came from."""
+
+    transport: Transport
+    remote: tuple[str, int]
+
+
+class Registrations:
+    """All bindings, found by what a message shows of its sender."""
+
+    def __init__(self) -> None:
+        self._by_token: dict[str, Binding] = {}
+        # Inner dicts are sets that remember who came last.
+        self._by_flow: dict[FlowAddress, dict[str, None]] = {}
+        self._by_identity: dict[str, dict[str, None]] = {}
+        self._by_aor: dict[str, dict[str, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_token)
+
+    def __iter__(self) -> Iterator[Binding]:
+        return iter(self._by_token.values())
+
+    def get(self, token: str) -> Binding | None:
+        """The binding that a Path or Record-Route token names."""
+        return self._by_token.get(token)
+
+    def of_aor(self, aor: str) -> list[Binding]:
+        """All contacts registered here for a public user identity."""
+        return [self._by_token[token] for token in self._by_aor.get(aor, ())]
+
+    def find(self, aor: str, contact: str) -> Binding | None:
+        """The binding of one contact."""
+        return next((binding for binding in self.of_aor(aor) if binding.has_contact(contact)), None)
+
+    def is_ue_flow(self, flow: Flow) -> bool:
+        """Whether somebody registered from exactly this transport, address and port."""
+        return FlowAddress(flow.transport, flow.remote) in self._by_flow
+
+    def originator(self, flow: Flow, claimed: Iterable[str]) -> Binding | None:
+        """Say who sent an initial request: by its flow; by the identities it claims if the flow has many users.
+
+        A UE that opened a new connection is known by its host and a claimed identity that is registered from there.
+        """
+        on_flow = self._by_flow.get(FlowAddress(flow.transport, flow.remote))
+        if on_flow is not None and len(on_flow) == 1:
+            return self._by_token[next(iter(on_flow))]
+        for uri in claimed:
+            for token in reversed(self._by_identity.get(_key_or_none(uri) or "", {})):
+                binding = self._by_token[token]
+                if token in on_flow if on_flow is not None else binding.flow.remote[0] == flow.remote[0]:
+                    return binding
+        return None
+
+    def put(self, binding: Binding) -> None:
+        """Remember a binding in place of the one with its token."""
+        self.remove(binding.token)
+        self._by_token[binding.token] = binding
+        for index, key in self._places(binding):
+            index.setdefault(key, {})[binding.token] = None
+
+    def remove(self, token: str) -> Binding | None:
+        """Forget a binding; None if there was none."""
+        binding = self._by_token.pop(token, None)
+        if binding is not None:
+            for index, key in self._places(binding):
+                tokens = index.get(key, {})
+                tokens.pop(token, None)
+                if not tokens:
+                    index.pop(key, None)
+        return binding
+
+    def _places(self, binding: Binding) -> Iterator[tuple[dict[Any, dict[str, None]], Hashable]]:  # keys of three types
+        yield self._by_flow, FlowAddress(binding.flow.transport, binding.flow.remote)
+        yield self._by_aor, binding.aor
+        for identity in binding.identities:
+            key = _key_or_none(identity)
+            if key is not None:
+                yield self._by_identity, key
+
+
+class CallKey(NamedTuple):
+    """One UE's side of a call: a UE that calls itself has two of them."""
+
+    call_id: str
+    token: str  # of the UE's binding
+    is_originating: bool  # our UE is the caller
+    caller_tag: str
+
+
+class RxSession(enum.Enum):
+    """What the PCRF has of a call."""
+
+    NONE = "none"
+    OPEN = "open"
+    UNKNOWN = "unknown"  # asked, but no answer came: it may have a session
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """What is known of one UE's side of a call, from its INVITE to its BYE."""
+
+    key: CallKey
+    identity: str  # of our UE, for the operator
+    ue_address: str
+    subscription: str  # sip:IMSI@domain
+    icid: str | None
+    rx_session_id: str
+    rx: RxSession = RxSession.NONE
+    requested: tuple[MediaComponent, ...] = ()  # what the PCRF was last asked for
+    offer: Offer | None = None  # made in a response; its answer is yet to come in PRACK or ACK
+    answered_at: float | None = None
+    is_over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A session description that waits for its answer (RFC 3264), and who made it."""
+
+    body: bytes
+    is_from_ue: bool
+
+
+class Calls:
+    """All calls between their first response and their end."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[CallKey, Call] = {}
+        self._by_token: dict[str, dict[CallKey, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def get(self, key: CallKey) -> Call | None:
+        """The call with this key."""
+        return self._by_key.get(key)
+
+    def of_binding(self, token: str) -> list[Call]:
+        """The calls of one binding."""
+        return [self._by_key[key] for key in self._by_token.get(token, ())]
+
+    def in_dialog(self, call_id: str, token: str, *, ue_tag: str, peer_tag: str) -> Call | None:
+        """Find the call of a request within its dialog by the tags of our UE and of its peer."""
+        called = self._by_key.get(CallKey(call_id, token, is_originating=True, caller_tag=ue_tag))
+        return called or self._by_key.get(CallKey(call_id, token, is_originating=False, caller_tag=peer_tag))
+
+    def put(self, call: Call) -> None:
+        """Remember a call."""
+        self._by_key[call.key] = call
+        self._by_token.setdefault(call.key.token, {})[call.key] = None
+
+    def remove(self, call: Call) -> None:
+        """Forget a call, if it is still this one."""
+        if self._by_key.get(call.key) is not call:
+            return
+        del self._by_key[call.key]
+        keys = self._by_token[call.key.token]
+        del keys[call.key]
+        if not keys:
+            del self._by_token[call.key.token]
+
+
+@dataclass(slots=True, eq=False)
+class PcscfState:
+    """One P-CSCF: its settings and all it remembers."""
+
+    config: PcscfConfig
+    own: OwnUris
+    ids: Ids
+    registrations: Registrations = field(default_factory=Registrations)
+    calls: Calls = field(default_factory=Calls)
+
+
+def same_uri(one: str, other: str) -> bool:
+    """Whether two URIs mean the same; what is neither sip, sips nor tel must be written the same."""
+    if one == other:
+        return True
+    with suppress(ParseError):
+        return parse_uri(one).equivalent(parse_uri(other))
+    return False
+
+
+def loose_route(uri: str) -> str:
+    """Write a Route value for a URI, which becomes a loose router's if it is not yet one."""
+    parsed = SipUri.parse(uri)
+    return f"<{uri if parsed.lr else parsed.with_param('lr')}>"
+
+
+def _key_or_none(uri: str) -> str | None:
+    with suppress(ParseError):
+        return identity_key(uri)
+    return None
