@@ -16,9 +16,10 @@ from diameter.message.avp import Avp  # type: ignore[import-untyped]
 from diameter.message.avp.avp import get_avp_dictionary_entry  # type: ignore[import-untyped]
 from diameter.message.avp.errors import AvpDecodeError  # type: ignore[import-untyped]
 from diameter.message.packer import ConversionError, Unpacker  # type: ignore[import-untyped]
+
 from opencscf.common.errors import ParseError
 
-__all__ = ["Answer", "Avp", "AvpFault", "Grammar", "Key", "Received", "ResultCode", "decode", "encode", "make"]
+__all__ = ["Answer", "Avp", "AvpError", "Grammar", "Key", "Received", "ResultCode", "decode", "encode", "make"]
 
 MAX_MESSAGE_BYTES: Final = 1 << 20
 MAX_AVPS: Final = 1000
@@ -87,7 +88,7 @@ EXPERIMENTAL_RESULT_CODE: Final = Key(298)
 _NOT_MANDATORY: Final = frozenset({PRODUCT_NAME, ERROR_MESSAGE})  # RFC 6733 5.3.7, 7.3
 
 
-class AvpFault(ParseError):
+class AvpError(ParseError):
     """A request cannot be served as it stands; the answer has this result and shows the AVP at fault (RFC 6733 7.5)."""
 
     def __init__(self, result: ResultCode, reason: str, avp: Avp | None = None) -> None:
@@ -157,7 +158,7 @@ class Received(Members):
 
     __slots__ = ("application", "avps", "command", "fault", "header", "is_request")
 
-    def __init__(self, header: MessageHeader, avps: list[Avp], fault: AvpFault | None) -> None:
+    def __init__(self, header: MessageHeader, avps: list[Avp], fault: AvpError | None) -> None:
         super().__init__(avps)
         self.header = header
         self.avps = avps
@@ -167,7 +168,7 @@ class Received(Members):
         self.is_request: bool = header.is_request
 
     def check(self, grammar: Grammar) -> None:
-        """Raise `AvpFault` if the message was not wholly decoded, or does not follow its grammar."""
+        """Raise `AvpError` if the message was not wholly decoded, or does not follow its grammar."""
         if self.fault is not None:
             raise self.fault
         for key in grammar.required:
@@ -176,7 +177,7 @@ class Received(Members):
         for key in grammar.single:
             found = self._by_key.get(key)
             if found is not None and len(found) > 1:
-                raise AvpFault(AVP_OCCURS_TOO_MANY_TIMES, f"{found[1].name} occurs {len(found)} times", found[1])
+                raise AvpError(AVP_OCCURS_TOO_MANY_TIMES, f"{found[1].name} occurs {len(found)} times", found[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,13 +202,13 @@ def make_result(result: ResultCode) -> Avp:
     return make(EXPERIMENTAL_RESULT, [make(VENDOR_ID, result.vendor), make(EXPERIMENTAL_RESULT_CODE, result.code)])
 
 
-def missing(key: Key) -> AvpFault:
+def missing(key: Key) -> AvpError:
     """Build the fault of a missing AVP: Failed-AVP shows one of least size (RFC 6733 7.5)."""
     entry = get_avp_dictionary_entry(key.code, key.vendor) or {}
     kind = getattr(entry.get("type"), "__name__", "")
     size = 8 if kind.endswith("64") else 4 if kind.endswith("32") else 0
     avp = Avp(key.code, key.vendor, payload=bytes(size), flags=Avp.avp_flag_mandatory)
-    return AvpFault(MISSING_AVP, f"{entry.get('name', key.code)} is missing", avp)
+    return AvpError(MISSING_AVP, f"{entry.get('name', key.code)} is missing", avp)
 
 
 def text_of(avp: Avp) -> str:
@@ -215,16 +216,16 @@ def text_of(avp: Avp) -> str:
     try:
         text = bytes(avp.payload).decode()
     except UnicodeDecodeError:
-        raise AvpFault(INVALID_AVP_VALUE, f"{avp.name} is not UTF-8", avp) from None
+        raise AvpError(INVALID_AVP_VALUE, f"{avp.name} is not UTF-8", avp) from None
     if not text.isprintable():
-        raise AvpFault(INVALID_AVP_VALUE, f"{avp.name} has control characters", avp)
+        raise AvpError(INVALID_AVP_VALUE, f"{avp.name} has control characters", avp)
     return text
 
 
 def number_of(avp: Avp) -> int:
     """Read an AVP as a 32-bit number; enumerations and unsigned numbers look alike on the wire."""
     if len(avp.payload) != 4:
-        raise AvpFault(INVALID_AVP_LENGTH, f"{avp.name} is not a number of 4 octets", avp)
+        raise AvpError(INVALID_AVP_LENGTH, f"{avp.name} is not a number of 4 octets", avp)
     return int.from_bytes(avp.payload, "big")
 
 
@@ -233,9 +234,9 @@ def group_of(avp: Avp) -> Members:
     try:
         members = avp.value
     except (AvpDecodeError, ConversionError):
-        raise AvpFault(INVALID_AVP_LENGTH, f"{avp.name} has a member of a wrong length", avp) from None
+        raise AvpError(INVALID_AVP_LENGTH, f"{avp.name} has a member of a wrong length", avp) from None
     if not isinstance(members, list):
-        raise AvpFault(INVALID_AVP_VALUE, f"{avp.name} is not a group", avp)
+        raise AvpError(INVALID_AVP_VALUE, f"{avp.name} is not a group", avp)
     return Members(members)
 
 
@@ -245,7 +246,7 @@ def decode(data: bytes) -> Received:
     avps: list[Avp] = []
     try:
         _decode_avps(data, avps)
-    except AvpFault as fault:
+    except AvpError as fault:
         return Received(header, avps, fault)
     return Received(header, avps, None)
 
@@ -263,16 +264,16 @@ def _decode_avps(data: bytes, avps: list[Avp]) -> None:
         except ConversionError:
             raise _wrong_length(head) from None
         if avp.is_mandatory and type(avp) is Avp:  # the library's dictionary gives known AVPs a subclass
-            raise AvpFault(AVP_UNSUPPORTED, f"AVP {avp.code} of vendor {avp.vendor_id} is unknown", avp)
+            raise AvpError(AVP_UNSUPPORTED, f"AVP {avp.code} of vendor {avp.vendor_id} is unknown", avp)
         avps.append(avp)
         if len(avps) > MAX_AVPS:
-            raise AvpFault(UNABLE_TO_COMPLY, f"more than {MAX_AVPS} AVPs")
+            raise AvpError(UNABLE_TO_COMPLY, f"more than {MAX_AVPS} AVPs")
 
 
-def _wrong_length(head: bytes) -> AvpFault:
+def _wrong_length(head: bytes) -> AvpError:
     """Build the fault of a length that cannot be: Failed-AVP shows the code only (RFC 6733 7.1.5)."""
     code = int.from_bytes(head[:4], "big")
-    return AvpFault(INVALID_AVP_LENGTH, f"AVP {code} has a wrong length", Avp(code))
+    return AvpError(INVALID_AVP_LENGTH, f"AVP {code} has a wrong length", Avp(code))
 
 
 def encode(header: MessageHeader, avps: list[Avp]) -> bytes:
