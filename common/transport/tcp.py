@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from opencscf.common.errors import ParseError
 from opencscf.common.sip.flow import Flow, Hop, Transport
@@ -201,19 +201,18 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the open connection and send what waited for it."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  TCP gives no other
-        self._transport = transport
+        self._transport = stream = cast("asyncio.Transport", transport)  # uvloop's own class only looks like one
         if not self._is_ours:
-            peer = transport.get_extra_info("peername") or ("", 0)  # none if it is gone again
+            peer = stream.get_extra_info("peername") or ("", 0)  # none if it is gone again
             self.remote = (peer[0], peer[1])
             self._flow = self._flow._replace(remote=self.remote)
             self._is_given_up = not self._listener.opened(self)
         if self._is_given_up:
-            transport.abort()
+            stream.abort()
             return
         waiting, self._waiting = self._waiting, []
         for data, _ in waiting:
-            transport.write(data)
+            stream.write(data)
 
     def data_received(self, data: bytes) -> None:
         """Hand on the messages that are complete, and answer pings."""

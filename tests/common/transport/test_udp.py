@@ -1,0 +1,132 @@
+import asyncio
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from opencscf.common.errors import StartupError
+from opencscf.common.sip.flow import Flow, Hop, Transport
+from opencscf.common.transport.udp import MAX_BATCH, UdpListener, bind
+
+
+@pytest.fixture(params=["127.0.0.1", "::1"])
+def peer(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
+    """A UDP socket of somebody else."""
+    with socket.socket(socket.AF_INET6 if ":" in request.param else socket.AF_INET, socket.SOCK_DGRAM) as opened:
+        opened.bind((request.param, 0))
+        opened.settimeout(5)
+        yield opened
+
+
+def test_a_datagram_is_a_message_with_its_flow(run: Any, listen: Any, options: Any, peer: socket.socket) -> None:
+    address = peer.getsockname()
+
+    async def scenario() -> None:
+        async with listen(address[0]) as heard:
+            peer.sendto(bytes(options), heard.address)
+            message, flow = await heard.received.get()
+            assert bytes(message) == bytes(options)
+            assert flow == Flow(Transport.UDP, heard.address, address[:2])
+            heard.endpoint.send(b"back", flow)
+            assert peer.recv(100) == b"back"
+            heard.endpoint.send(b"again", Hop(Transport.UDP, address[0], address[1]))
+            assert peer.recv(100) == b"again"
+
+    run(scenario())
+
+
+def test_a_burst_beyond_one_batch_is_received_whole(run: Any, listen: Any, options: Any) -> None:
+    async def scenario() -> None:
+        async with listen() as heard:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+                for _ in range(3 * MAX_BATCH + 1):
+                    peer.sendto(bytes(options), heard.address)
+            for _ in range(3 * MAX_BATCH + 1):
+                await heard.received.get()
+            assert heard.endpoint.counters()["udp_received"] == 3 * MAX_BATCH + 1
+            assert heard.endpoint.counters()["udp_receive_drops"] == 0
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("data", [b"\r\n\r\n", b"\r\n", b"\0", b"", b"\0\0\0\0"])
+def test_keep_alives_are_silently_ignored(run: Any, listen: Any, options: Any, data: bytes) -> None:
+    async def scenario() -> None:
+        async with listen() as heard:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+                peer.sendto(data, heard.address)
+                peer.sendto(bytes(options), heard.address)
+            await heard.received.get()
+            assert heard.malformed.empty()
+
+    run(scenario())
+
+
+def test_what_is_no_message_is_malformed_and_the_next_is_heard(run: Any, listen: Any, options: Any) -> None:
+    async def scenario() -> None:
+        async with listen() as heard:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+                peer.sendto(b"\xff\x00 nonsense", heard.address)
+                peer.sendto(b"x" * 60_000, heard.address)
+                peer.sendto(bytes(options), heard.address)
+            data, error, flow = await heard.malformed.get()
+            assert (data, error.status, flow.local) == (b"\xff\x00 nonsense", 400, heard.address)
+            await heard.malformed.get()
+            await heard.received.get()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "reason"),
+    [
+        pytest.param("127.0.0.1", 0, "invalid argument", id="18.4 port 0"),
+        pytest.param("127.0.0.1", 99_999, "port must be 0-65535", id="18.4 port too high"),
+        pytest.param("255.255.255.255", 5060, "permission denied", id="18.4 broadcast"),
+    ],
+)
+def test_what_cannot_be_sent_fails_later(run: Any, listen: Any, host: str, port: int, reason: str) -> None:
+    async def scenario() -> None:
+        async with listen() as heard:
+            hop = Hop(Transport.UDP, host, port)
+            heard.endpoint.send(b"x", hop)
+            assert heard.failed.empty()
+            target, told = await heard.failed.get()
+            assert target == hop
+            assert reason in told
+
+    run(scenario())
+
+
+def test_too_large_a_datagram_fails(run: Any, listen: Any) -> None:
+    async def scenario() -> None:
+        async with listen() as heard:
+            heard.endpoint.send(b"x" * 65_536, Hop(Transport.UDP, "127.0.0.1", 9))
+            assert (await heard.failed.get())[1] == "message too long"
+
+    run(scenario())
+
+
+def test_a_busy_port_is_one_line() -> None:
+    with bind(("127.0.0.1", 0), socket.SOCK_DGRAM, "udp") as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(StartupError, match=rf"^127\.0\.0\.1:{port}/udp is in use by another process$"):
+            bind(("127.0.0.1", port), socket.SOCK_DGRAM, "udp")
+
+
+def test_an_address_of_another_host_is_one_line() -> None:
+    with pytest.raises(StartupError, match=r"^\[2001:db8::1\]:5060/udp cannot be opened: this host does not have"):
+        bind(("2001:db8::1", 5060), socket.SOCK_DGRAM, "udp")
+
+
+def test_a_closed_listener_frees_its_port(run: Any) -> None:
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        first = UdpListener(loop, ("127.0.0.1", 0), lambda *_: None, lambda *_: None)
+        first.start()
+        first.close()
+        first.close()
+        UdpListener(loop, first.address, lambda *_: None, lambda *_: None).close()
+
+    run(scenario())
