@@ -1,0 +1,60 @@
+"""Public identities as URIs: one canonical text for each, and the forms in which a number may be provisioned.
+
+Canonical is what HSS and CSCFs compare (TS 23.003 13.4, RFC 3261 10.3 step 5, RFC 3966 4).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from opencscf.common.ims.identity import Impu
+from opencscf.common.sip.uri import SipUri, TelUri
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_GLOBAL_NUMBER = re.compile(r"\+[0-9]+", re.ASCII)
+_DIGITS = re.compile(r"[0-9]+", re.ASCII)
+
+
+def impu_of(uri: SipUri | TelUri) -> Impu:
+    """The one text by which an identity is known: no parameters, no port, no visual separators."""
+    return Impu(uri.canonical if isinstance(uri, TelUri) else uri.aor)
+
+
+def forms_of(uri: SipUri | TelUri, domain: str) -> Iterator[Impu]:
+    """The identities that a Request-URI may mean, the most literal first (TS 24.229 5.3.2.1).
+
+    People provision numbers with or without `+`, as SIP or as tel URI, and dial them in any of these ways. A number is
+    therefore tried in all its forms; what is no number has only one.
+    """
+    yield from dict.fromkeys(_forms(uri, domain))
+
+
+def _forms(uri: SipUri | TelUri, domain: str) -> Iterator[Impu]:
+    number = _number_in(uri, domain)
+    if isinstance(number, TelUri) and (number.is_global or number.params.has("phone-context")):
+        if isinstance(uri, SipUri) and not uri.params.has("user"):
+            yield impu_of(uri)  # nothing but the + says that it is a number
+        yield impu_of(number)
+    yield impu_of(uri)
+    if number is None:
+        return
+    digits = number.digits.removeprefix("+")
+    if not _DIGITS.fullmatch(digits):
+        return
+    forms = [Impu(f"sip:{digits}@{domain}"), Impu(f"tel:{digits}")]
+    in_full = Impu(f"tel:+{digits}")
+    yield from [in_full, *forms] if number.is_global else [*forms, in_full]
+
+
+def _number_in(uri: SipUri | TelUri, domain: str) -> TelUri | None:
+    """The telephone number that the URI is or holds: by `user=phone`, or by a leading + in the home domain."""
+    if isinstance(uri, TelUri):
+        return uri
+    if uri.tel is not None:
+        return uri.tel
+    if uri.user is not None and uri.host.lower() == domain.lower() and _GLOBAL_NUMBER.fullmatch(uri.user):
+        return TelUri(uri.user)
+    return None

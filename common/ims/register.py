@@ -1,0 +1,83 @@
+"""What a REGISTER says about the user, as the CSCFs read it (TS 24.229 5.3.1.2, 5.4.1.2.1, 7.2A.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from opencscf.common.errors import ParseError
+from opencscf.common.ims.identity import Impi, Impu
+from opencscf.common.ims.public_identity import impu_of
+from opencscf.common.sip.headers import Credentials
+from opencscf.common.sip.params import unquote
+from opencscf.common.sip.uri import SipUri
+
+if TYPE_CHECKING:
+    from opencscf.common.sip.headers import NameAddr
+    from opencscf.common.sip.message import Request
+    from opencscf.common.sip.uri import TelUri
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """A REGISTER with the identities it is about; `impi` is the UE's claim until it is authenticated."""
+
+    request: Request
+    impi: Impi
+    impu: Impu
+    credentials: Credentials | None
+
+    @classmethod
+    def parse(cls, request: Request) -> Register:
+        """Read the identities: the public one from To, the private one from Authorization or derived from To."""
+        credentials = _digest_credentials(request)
+        address = request.to.parsed_uri
+        username = credentials.get("username") if credentials is not None else None
+        return cls(request, Impi(username) if username else _derived_impi(address), impu_of(address), credentials)
+
+    def credential(self, name: str) -> str:
+        """A parameter of the credentials, "" if there is none: for these parameters empty and absent mean the same."""
+        return (self.credentials.get(name) or "") if self.credentials is not None else ""
+
+    def requested_expires_s(self, contact: NameAddr) -> int | None:
+        """How long a contact asks to be registered (RFC 3261 10.2.1.1), None if it leaves that to the registrar."""
+        return contact.expires if contact.expires is not None else self.request.expires
+
+    @property
+    def is_deregistration(self) -> bool:
+        """Whether it only takes contacts away (RFC 3261 10.2.2)."""
+        contacts = self.request.contacts
+        return self.request.is_contact_star or (
+            bool(contacts) and all(self.requested_expires_s(contact) == 0 for contact in contacts)
+        )
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether the P-CSCF received it over the security association that AKA set up."""
+        return self.credential("integrity-protected").lower() == "yes"
+
+    @property
+    def visited_network(self) -> str:
+        """The name of the visited network without quotes (RFC 7315 4.3), "" if it is not given."""
+        values = self.request.values("P-Visited-Network-ID")
+        if not values:
+            return ""
+        text = values[0].strip()
+        if text.startswith('"') and (end := text.find('"', 1)) > 0:
+            return unquote(text[: end + 1])
+        return text.partition(";")[0].strip()
+
+
+def _digest_credentials(request: Request) -> Credentials | None:
+    for line in request.get_all("Authorization"):
+        credentials = Credentials.parse(line)
+        if credentials.scheme.lower() == "digest":
+            return credentials
+    return None
+
+
+def _derived_impi(address: SipUri | TelUri) -> Impi:
+    """A UE without credentials is known by its public identity without scheme (5.4.1.2.1)."""
+    if not isinstance(address, SipUri) or address.user is None:
+        raise ParseError("neither Authorization nor To name a private identity")
+    return Impi(address.aor.partition(":")[2])

@@ -1,0 +1,97 @@
+"""User registration at the I-CSCF (TS 24.229 5.3.1, TS 29.228 6.1.1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opencscf.common.actions import Action, Branch, FinalResponse, Forward, Relay
+from opencscf.common.errors import PeerUnavailable
+from opencscf.common.ims.refusal import hss_unavailable, refuse_register
+from opencscf.diameter.cx import UserAuthorizationRequest, UserAuthorizationType
+from opencscf.diameter.results import Result
+
+if TYPE_CHECKING:
+    from opencscf.common.ims.register import Register
+    from opencscf.common.sip.message import Request, Response
+    from opencscf.common.sip.uri import SipUri
+    from opencscf.diameter.cx import UserAuthorizationAnswer
+    from opencscf.icscf.selection import ScscfPool
+
+# 5.3.1.3: the HSS has decided on this user. Any other failure is the HSS's own, and the UE shall try again.
+_FORBIDDEN = frozenset({
+    Result.USER_UNKNOWN,
+    Result.IDENTITIES_DONT_MATCH,
+    Result.IDENTITY_NOT_REGISTERED,
+    Result.ROAMING_NOT_ALLOWED,
+    Result.IDENTITY_ALREADY_REGISTERED,
+    Result.AUTHORIZATION_REJECTED,
+})  # fmt: skip
+
+
+async def on_register(register: Register, request: Request, pool: ScscfPool, domain: str) -> list[Action]:
+    """Ask the HSS whether this user may register, and send the request to its S-CSCF.
+
+    `request` is the copy to send on, our own Route values already off it.
+    """
+    kind = UserAuthorizationType.REGISTRATION
+    if register.is_deregistration:
+        kind = UserAuthorizationType.DE_REGISTRATION
+    uaa = await _ask(register, kind, domain)
+    if isinstance(uaa, list):
+        return uaa
+    scscf = pool.named(uaa.server_name) if uaa.server_name else pool.select(uaa.capabilities)
+    if scscf is None:
+        return refuse_register(
+            register, 600, "no S-CSCF has the capabilities the HSS asks for", step="selection", level="warning"
+        )
+    response = await _send_to(request, scscf)
+    if response is not None:
+        return [Relay(response)]
+    if register.is_deregistration:  # another S-CSCF has nothing to take away
+        return refuse_register(
+            register, 504, "S-CSCF does not answer", step="forward", peer=scscf.hostport, level="warning"
+        )
+    return await _reselect(register, request, pool, domain, uaa, scscf)
+
+
+async def _reselect(
+    register: Register, request: Request, pool: ScscfPool, domain: str, uaa: UserAuthorizationAnswer, silent: SipUri
+) -> list[Action]:
+    """Find an S-CSCF in the place of one that does not answer (5.3.1.3)."""
+    if uaa.server_name:
+        answer = await _ask(register, UserAuthorizationType.REGISTRATION_AND_CAPABILITIES, domain)
+        if isinstance(answer, list):
+            return answer
+        uaa = answer
+    tried = [silent]
+    while (scscf := pool.select(uaa.capabilities, tried)) is not None:
+        response = await _send_to(request, scscf)
+        if response is not None:
+            return [Relay(response)]
+        tried.append(scscf)
+    peers = " ".join(uri.hostport for uri in tried)
+    return refuse_register(register, 504, "no S-CSCF answers", step="forward", peer=peers, level="warning")
+
+
+async def _ask(register: Register, kind: UserAuthorizationType, domain: str) -> UserAuthorizationAnswer | list[Action]:
+    """Send the UAR; the answer if the user may register, else what to do about it."""
+    visited_network = register.visited_network or domain
+    try:
+        uaa = await UserAuthorizationRequest(register.impi, register.impu, visited_network, kind)
+    except PeerUnavailable as fault:
+        return hss_unavailable(register, "UAR", fault)
+    if uaa.result.is_success:
+        return uaa
+    status = 403 if uaa.result in _FORBIDDEN else 480
+    return refuse_register(register, status, f"HSS answers UAR with {uaa.result}", step="UAR")
+
+
+async def _send_to(request: Request, scscf: SipUri) -> Response | None:
+    """Forward to an S-CSCF; None if it does not answer or does not want the user."""
+    copy = request.copy()
+    copy.uri = str(scscf)
+    try:
+        response = await FinalResponse(Forward((Branch(copy),)))
+    except PeerUnavailable:
+        return None
+    return None if response.status in {408, 480} or 300 <= response.status < 400 else response

@@ -1,0 +1,134 @@
+"""Contacts of a registration, and what a REGISTER does to them (RFC 3261 10.3, RFC 3327, RFC 5626 6)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from opencscf.common.sip.headers import NameAddr
+
+if TYPE_CHECKING:
+    from opencscf.common.ims.register import Register
+    from opencscf.scscf.config import RegistrationTable
+
+
+@dataclass(frozen=True, slots=True)
+class ContactBinding:
+    """One registered contact; `contact` is the header field value as it came, less its expires parameter."""
+
+    contact: str
+    path: tuple[str, ...]
+    expires_at: float
+    call_id: str
+    cseq: int
+    refreshed_at: float
+
+    @property
+    def address(self) -> NameAddr:
+        """The contact with its feature tags."""
+        return NameAddr.parse(self.contact)
+
+    def expires_s(self, now: float) -> int:
+        """How long it still lasts."""
+        return max(0, round(self.expires_at - now))
+
+    def to_json(self) -> dict[str, Any]:  # JSON
+        """Write the binding for the store."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> ContactBinding:  # JSON
+        """Read what `to_json` wrote; ParseError if the contact is none."""
+        binding = cls(**{**value, "path": tuple(value["path"])})
+        NameAddr.parse(binding.contact)
+        return binding
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Why the contacts of a REGISTER are not taken."""
+
+    status: int
+    reason: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def live(bindings: tuple[ContactBinding, ...], now: float) -> tuple[ContactBinding, ...]:
+    """The bindings that have not expired."""
+    return tuple(binding for binding in bindings if binding.expires_at > now)
+
+
+def update(
+    bindings: tuple[ContactBinding, ...], register: Register, limits: RegistrationTable, now: float
+) -> tuple[ContactBinding, ...] | Rejected:
+    """Add, refresh and remove what the REGISTER asks for, all of it or nothing (RFC 3261 10.3 steps 6 and 7)."""
+    request = register.request
+    current = live(bindings, now)
+    if request.is_contact_star:
+        if request.expires != 0:
+            return Rejected(400, "Contact * without Expires 0")
+        return _stale(current, register) or ()
+    contacts = request.contacts
+    if len(contacts) > limits.max_contacts:
+        return Rejected(403, f"more than {limits.max_contacts} contacts")
+    for contact in contacts:
+        same = tuple(binding for binding in current if _is_same(binding.address, contact))
+        if rejected := _stale(same, register):
+            return rejected
+        expires_s = _granted_expires_s(register, contact, limits)
+        if isinstance(expires_s, Rejected):
+            return expires_s
+        current = tuple(binding for binding in current if binding not in same)
+        if expires_s > 0:
+            current += (_bind(contact, register, now, expires_s),)
+    return _newest(current, limits.max_contacts)
+
+
+def _bind(contact: NameAddr, register: Register, now: float, expires_s: int) -> ContactBinding:
+    request = register.request
+    return ContactBinding(
+        contact=str(contact.without_params("expires")),
+        path=tuple(str(hop) for hop in request.path),
+        expires_at=now + expires_s,
+        call_id=request.call_id,
+        cseq=request.cseq.number,
+        refreshed_at=now,
+    )
+
+
+def _granted_expires_s(register: Register, contact: NameAddr, limits: RegistrationTable) -> int | Rejected:
+    requested = register.requested_expires_s(contact)
+    if requested is None:
+        return limits.default_expires_s
+    if 0 < requested < limits.min_expires_s:
+        return Rejected(423, f"expires below {limits.min_expires_s} s", (("Min-Expires", str(limits.min_expires_s)),))
+    return min(requested, limits.max_expires_s)
+
+
+def _is_same(registered: NameAddr, contact: NameAddr) -> bool:
+    """Whether a contact takes another one's place: by its URI, or as the same flow of the same UE (RFC 5626 6)."""
+    if registered.sip_uri.equivalent(contact.sip_uri):
+        return True
+    instance = contact.get("+sip.instance")
+    return (
+        bool(instance)
+        and registered.get("+sip.instance") == instance
+        and registered.get("reg-id") == contact.get("reg-id")
+    )
+
+
+def _stale(bindings: tuple[ContactBinding, ...], register: Register) -> Rejected | None:
+    """Refuse a REGISTER that was overtaken by a later one of the same UE."""
+    request = register.request
+    for binding in bindings:
+        if binding.call_id == request.call_id and request.cseq.number <= binding.cseq:
+            return Rejected(500, f"CSeq is not above {binding.cseq}, which was seen before")
+    return None
+
+
+def _newest(bindings: tuple[ContactBinding, ...], count: int) -> tuple[ContactBinding, ...]:
+    """Drop the contacts refreshed longest ago: a UE that lost its address without a word leaves them behind."""
+    if len(bindings) <= count:
+        return bindings
+    kept = sorted(bindings, key=lambda binding: binding.refreshed_at)[-count:]
+    return tuple(binding for binding in bindings if binding in kept)

@@ -1,0 +1,151 @@
+"""Requests other than REGISTER at the S-CSCF (TS 24.229 5.4.3, 5.4.4).
+
+Not covered: initial filter criteria and application servers, number translation (ENUM), services for unregistered
+users, caller preferences and q values (all contacts ring at once), GRUU, session timers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from opencscf.common.actions import Action, Branch, Forward, RecordRoute, Report, Respond
+from opencscf.common.ims.public_identity import forms_of, impu_of
+from opencscf.common.ims.refusal import refuse, story
+from opencscf.common.sip.headers import NameAddr
+from opencscf.common.sip.params import NO_PARAMS
+from opencscf.common.sip.proxy import OwnUris, strip_own_routes
+from opencscf.common.sip.uri import SipUri
+from opencscf.scscf.registration import ORIGINATING_USER
+
+if TYPE_CHECKING:
+    from opencscf.common.sip.message import Request
+    from opencscf.scscf.bindings import ContactBinding
+    from opencscf.scscf.config import ScscfConfig
+    from opencscf.scscf.state import Registration, ScscfState
+
+_DIALOG_FORMING = frozenset({"INVITE", "SUBSCRIBE", "REFER"})  # 5.4.3.2, 5.4.3.3: these are record-routed
+_ORIGINATING_SIDE = RecordRoute("mo", "mo")
+_TERMINATING_SIDE = RecordRoute("mt", "mt")
+
+
+def on_request(request: Request, state: ScscfState, own: OwnUris, config: ScscfConfig, now: float) -> list[Action]:
+    """Tell the session case of an initial request (5.4.3.1); all others follow their Route (5.4.4.2)."""
+    copy = request.copy()
+    own_routes = strip_own_routes(copy, own)
+    if request.method == "ACK" or request.to_tag is not None:
+        return _on_subsequent_request(request, copy, own)
+    if own_routes and _is_originating(own_routes[0]):
+        return _on_originating_request(request, copy, state, config, now)
+    if copy.routes:
+        return [Forward((Branch(copy),))]
+    if _is_this_node(copy, own):
+        return [Respond(request, 200 if request.method == "OPTIONS" else 404)]
+    return _on_terminating_request(request, copy, state, config, now)
+
+
+def _is_originating(route: SipUri) -> bool:
+    """Whether the topmost Route is the Service-Route we gave, or that of an application server (5.4.3.1)."""
+    return route.user == ORIGINATING_USER or route.params.has("orig")
+
+
+def _is_this_node(request: Request, own: OwnUris) -> bool:
+    target = request.request_uri
+    return isinstance(target, SipUri) and target.user is None and own.is_ours(target)
+
+
+def _on_subsequent_request(request: Request, copy: Request, own: OwnUris) -> list[Action]:
+    target = copy.request_uri
+    has_next_hop = copy.routes or (isinstance(target, SipUri) and not own.is_ours(target))
+    if has_next_hop:
+        return [Forward((Branch(copy),))]
+    return [] if request.method == "ACK" else [Respond(request, 481)]
+
+
+# ---------------------------------------------------------------------- originating, 5.4.3.2
+
+
+def _on_originating_request(
+    request: Request, copy: Request, state: ScscfState, config: ScscfConfig, now: float
+) -> list[Action]:
+    """Serve the calling user: check who it is, and send the request to the target's home (5.4.3.2)."""
+    asserted = request.values("P-Asserted-Identity")
+    if not asserted:
+        return refuse(request, 403, "no asserted identity", {"step": "originating"})
+    impu = impu_of(NameAddr.parse(asserted[0]).parsed_uri)
+    if not _may_originate(impu, state, now):
+        return refuse(request, 403, "caller is not registered or barred", {"step": "originating", "impu": impu})
+    target = copy.request_uri
+    if not copy.routes and (not isinstance(target, SipUri) or _is_home(target, config)):
+        icscf = SipUri.parse(config.scscf.icscf)
+        copy.prepend("Route", f"<{icscf if icscf.lr else icscf.with_param('lr')}>")
+    forward = Forward((Branch(copy),), _record_route(request, _ORIGINATING_SIDE))
+    return [forward, *_session_report("originating", request, impu=impu)]
+
+
+def _may_originate(impu: str, state: ScscfState, now: float) -> bool:
+    """Whether the identity is registered and not barred."""
+    for registration in state.registrations(impu):
+        identity = registration.profile.find(impu)
+        if identity is not None and not identity.is_barred and registration.live(now):
+            return True
+    return False
+
+
+def _is_home(target: SipUri, config: ScscfConfig) -> bool:
+    return target.host.lower() == config.scscf.domain.lower()
+
+
+# ---------------------------------------------------------------------- terminating, 5.4.3.3
+
+
+def _on_terminating_request(
+    request: Request, copy: Request, state: ScscfState, config: ScscfConfig, now: float
+) -> list[Action]:
+    """Serve the called user: send the request to all its contacts at once (5.4.3.3)."""
+    impu, registrations = _served(copy, state, config)
+    if not registrations:
+        return refuse(request, 480, "callee is not registered", {"step": "terminating", "impu": impu})
+    if all(_is_barred(registration, impu) for registration in registrations):
+        return refuse(request, 404, "callee's identity is barred", {"step": "terminating", "impu": impu})
+    contacts = [binding for registration in registrations for binding in registration.live(now)]
+    if not contacts:
+        return refuse(request, 480, "callee's registration has expired", {"step": "terminating", "impu": impu})
+    branches = tuple(_branch(copy, binding) for binding in contacts)
+    forward = Forward(branches, _record_route(request, _TERMINATING_SIDE))
+    return [forward, *_session_report("terminating", request, impu=impu, contacts=len(contacts))]
+
+
+def _served(copy: Request, state: ScscfState, config: ScscfConfig) -> tuple[str, tuple[Registration, ...]]:
+    """Find whom the Request-URI means, in whatever form the number is provisioned."""
+    target = copy.request_uri
+    for impu in forms_of(target, config.scscf.domain):
+        if registrations := state.registrations(impu):
+            return impu, registrations
+    return impu_of(target), ()
+
+
+def _is_barred(registration: Registration, impu: str) -> bool:
+    """Whether the identity may not be called; one that is not in the profile may neither."""
+    identity = registration.profile.find(impu)
+    return identity is None or identity.is_barred
+
+
+def _branch(copy: Request, binding: ContactBinding) -> Branch:
+    """Address a copy to one contact, along the Path it registered by, and say whom the caller called."""
+    branch = copy.copy()
+    contact = binding.address.sip_uri
+    branch.uri = str(replace(contact, headers=NO_PARAMS) if contact.headers else contact)  # RFC 3261 19.1.1
+    for hop in reversed(binding.path):
+        branch.prepend("Route", hop)
+    branch.set("P-Called-Party-ID", f"<{copy.uri}>")
+    return Branch(branch)
+
+
+def _record_route(request: Request, side: RecordRoute) -> RecordRoute | None:
+    return side if request.method in _DIALOG_FORMING else None
+
+
+def _session_report(case: str, request: Request, **fields: str | int) -> list[Action]:
+    """Tell the operator of calls, but not of every MESSAGE and OPTIONS."""
+    return [Report(case, story(request, to=request.uri, **fields))] if request.method == "INVITE" else []

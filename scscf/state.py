@@ -1,0 +1,176 @@
+"""What an S-CSCF remembers: registrations, which survive the process, and challenges, which need not."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from opencscf.common.ims.identity import Impi, Impu
+from opencscf.diameter.cx import ChargingInformation
+from opencscf.scscf.bindings import ContactBinding, live
+from opencscf.scscf.profile import UserProfile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from opencscf.common.ims.aka import AuthVector
+    from opencscf.common.ims.register import Register
+
+REGISTRATION_KIND = "registration"  # of the store's records
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """An implicit registration set of one private identity: `impu` is the identity that was registered first."""
+
+    impi: Impi
+    impu: Impu
+    profile: UserProfile
+    bindings: tuple[ContactBinding, ...]
+    nonce: str = ""  # of the challenge that authenticated the UE last
+    visited_network: str = ""
+    charging: ChargingInformation | None = None
+
+    @property
+    def key(self) -> str:
+        """The name of the store's record: a private identity may register several implicit sets."""
+        return f"{self.impi} {self.impu}"
+
+    def live(self, now: float) -> tuple[ContactBinding, ...]:
+        """The contacts that have not expired."""
+        return live(self.bindings, now)
+
+    def to_json(self) -> dict[str, Any]:  # JSON
+        """Write the registration for the store."""
+        return {
+            "impi": self.impi,
+            "impu": self.impu,
+            "profile": self.profile.to_json(),
+            "bindings": [binding.to_json() for binding in self.bindings],
+            "nonce": self.nonce,
+            "visited_network": self.visited_network,
+            "charging": asdict(self.charging) if self.charging else None,
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Registration:  # JSON
+        """Read what `to_json` wrote; KeyError, TypeError, ValueError or ParseError if it is something else."""
+        return cls(
+            Impi(value["impi"]),
+            Impu(value["impu"]),
+            UserProfile.from_json(value["profile"]),
+            tuple(ContactBinding.from_json(binding) for binding in value["bindings"]),
+            value["nonce"],
+            value["visited_network"],
+            ChargingInformation(**value["charging"]) if value["charging"] else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PendingAuthentication:
+    """A challenge that was sent and not yet answered, as long as reg-await-auth runs (5.4.1.2.1)."""
+
+    impi: Impi
+    impu: Impu
+    call_id: str
+    nonce: str
+    vector: AuthVector = field(repr=False)
+    expires_at: float
+    resyncs: int = 0  # how many challenges in a row the UE has refused as out of sequence
+
+
+class ScscfState:
+    """Registrations by identity, and challenges by user."""
+
+    __slots__ = ("_by_impu", "_pending", "_registrations", "_timers", "is_await_auth_timer_set")
+
+    def __init__(self) -> None:
+        self._registrations: dict[str, Registration] = {}
+        self._by_impu: dict[str, tuple[str, ...]] = {}  # keys of registrations; several UEs may share an identity
+        self._pending: dict[tuple[Impi, Impu], PendingAuthentication] = {}  # the oldest first: all last equally long
+        self._timers: dict[str, float] = {}  # by registration key: when its timer will fire
+        self.is_await_auth_timer_set = False
+
+    # Registrations
+
+    def __iter__(self) -> Iterator[Registration]:
+        return iter(self._registrations.values())
+
+    def registrations(self, impu: str) -> tuple[Registration, ...]:
+        """All registrations that an identity belongs to, expired ones too until their timer has fired."""
+        return tuple(self._registrations[key] for key in self._by_impu.get(impu, ()))
+
+    def registration(self, impi: str, impu: str) -> Registration | None:
+        """The registration of a private identity that a public one belongs to."""
+        return next((found for found in self.registrations(impu) if found.impi == impi), None)
+
+    def by_key(self, key: str) -> Registration | None:
+        """The registration of this store key."""
+        return self._registrations.get(key)
+
+    def put(self, registration: Registration) -> None:
+        """Remember a registration in the place of its former self."""
+        self.remove(registration)
+        self._registrations[registration.key] = registration
+        for impu in _impus(registration):
+            self._by_impu[impu] = (*self._by_impu.get(impu, ()), registration.key)
+
+    def remove(self, registration: Registration) -> None:
+        """Forget a registration."""
+        former = self._registrations.pop(registration.key, None)
+        if former is None:
+            return
+        for impu in _impus(former):
+            keys = tuple(key for key in self._by_impu[impu] if key != former.key)
+            if keys:
+                self._by_impu[impu] = keys
+            else:
+                del self._by_impu[impu]
+
+    # Expiry timers: at most one is needed per registration, however often the UE refreshes it
+
+    def timer_needed(self, registration: Registration, now: float) -> float | None:
+        """Say in how many seconds the next contact expires, unless a timer that fires before is already set."""
+        due = min(binding.expires_at for binding in registration.bindings)
+        if (armed := self._timers.get(registration.key)) is not None and armed <= due:
+            return None
+        self._timers[registration.key] = due
+        return max(0.0, due - now)
+
+    def timer_fired(self, key: str, now: float) -> bool:
+        """Whether this is the timer that counts, and not an older one that has been overtaken."""
+        due = self._timers.get(key)
+        if due is None or due > now + 1:
+            return False
+        del self._timers[key]
+        return True
+
+    # Challenges
+
+    def pending_for(self, register: Register, now: float) -> PendingAuthentication | None:
+        """The challenge that a REGISTER answers: same user, same nonce, same Call-ID, in time (5.4.1.2.2)."""
+        pending = self._pending.get((register.impi, register.impu))
+        if pending is None or pending.expires_at <= now or pending.nonce != register.credential("nonce"):
+            return None
+        return pending if pending.call_id == register.request.call_id else None
+
+    def await_answer(self, pending: PendingAuthentication) -> None:
+        """Remember a challenge; it takes the place of an earlier one of the same user (5.4.1.2.1)."""
+        self.end_authentication(pending.impi, pending.impu)
+        self._pending[pending.impi, pending.impu] = pending
+
+    def end_authentication(self, impi: Impi, impu: Impu) -> None:
+        """Forget a user's challenge: it is answered, or given up."""
+        self._pending.pop((impi, impu), None)
+
+    def is_challenged(self, impi: Impi, impu: Impu) -> bool:
+        """Whether a challenge of this user is open."""
+        return (impi, impu) in self._pending
+
+    def oldest_pending(self) -> PendingAuthentication | None:
+        """The challenge that ends next."""
+        return next(iter(self._pending.values()), None)
+
+
+def _impus(registration: Registration) -> set[str]:
+    return {registration.impu, *(identity.impu for identity in registration.profile.identities)}
