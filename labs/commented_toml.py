@@ -14,7 +14,7 @@ COMMENT_COLUMN = 56
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One `name = value  # why` line."""
+    """One `name = value  # why` line; the comment stands above it if the value is long."""
 
     name: str
     value: Value
@@ -56,7 +56,11 @@ def _table(table: Table) -> str:
         lines.append(f"[[{table.name}]]\n" if table.is_array else f"[{table.name}]\n")
     for key in table.keys:
         text = f"{_key_text(key.name)} = {value_text(key.value)}"
-        lines.append((f"{text.ljust(COMMENT_COLUMN)}  # {key.why}" if key.why else text) + "\n")
+        if key.why and len(text) > COMMENT_COLUMN:
+            lines.append(_comment(key.why))
+        elif key.why:
+            text = f"{text.ljust(COMMENT_COLUMN)}  # {key.why}"
+        lines.append(text + "\n")
     return "".join(lines)
 
 

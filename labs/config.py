@@ -1,6 +1,7 @@
 """lab.toml: the whole lab as one person describes it, from which `render` makes the settings of every process."""
 
 import enum
+import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -163,7 +164,7 @@ class LabSettings:
             ("IMSI", sorted((len(imsi), int(imsi), count) for imsi, _, count in ranges)),
             ("MSISDN", sorted((len(msisdn), int(msisdn), count) for _, msisdn, count in ranges)),
         ):
-            for (digits, first, count), (next_digits, next_first, _) in zip(spans, spans[1:], strict=False):
+            for (digits, first, count), (next_digits, next_first, _) in itertools.pairwise(spans):
                 if digits == next_digits and first + count > next_first:
                     faults.append(f"subscriber: {what} {next_first:0{digits}} is given twice")
         return faults

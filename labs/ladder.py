@@ -121,11 +121,12 @@ def draw(found: Sequence[Rung], lifelines: Sequence[Lifeline], *, colour: bool =
 
 
 def _rung(record: TraceRecord, source: int, target: int) -> Rung:
+    summary = _plain(record.summary)
     if record.protocol != "sip":
-        label = " ".join(record.summary.split()[:2])
+        label = " ".join(summary.split()[:2])
         return Rung(record.now, source, target, record.protocol, label, _first_word(label))
-    method = _first_word(record.cseq[::-1])[::-1]  # "7 INVITE" or "INVITE"
-    status, _, reason = record.summary.removeprefix("SIP/2.0 ").partition(" ")
+    method = _first_word(_plain(record.cseq)[::-1])[::-1]  # "7 INVITE" or "INVITE"
+    status, _, reason = summary.removeprefix("SIP/2.0 ").partition(" ")
     if not status.isdigit():
         return Rung(record.now, source, target, "sip", status, status)
     reason = reason.split("(")[0].strip()
@@ -138,6 +139,11 @@ def _rung(record: TraceRecord, source: int, target: int) -> Rung:
         short_label=f"{status} ({method})" if method else status,
         is_failure=status >= "300" and status not in {"401", "407"},
     )
+
+
+def _plain(text: str) -> str:
+    """Show nothing that a terminal would obey: a summary is partly the peer's own words."""
+    return "".join(character if " " <= character <= "~" else "?" for character in text)
 
 
 def _header(lifelines: Sequence[Lifeline], stems: Sequence[int]) -> str:
@@ -157,7 +163,7 @@ def _arrow(rung: Rung, stems: Sequence[int]) -> str:
         cells[left + 1 : left + 1 + len(text)] = text
         return "".join(cells)[TIME_WIDTH:]
     cells[left + 1 : right] = "-" * (right - left - 1)
-    room = right - left - 4  # a dash on either side and the head
+    room = right - left - 3  # a dash and the head
     label = rung.label if len(rung.label) <= room else rung.short_label[:room]
     if rung.source < rung.target:
         cells[right - 1] = ">"

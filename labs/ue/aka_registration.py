@@ -5,19 +5,20 @@ Not covered: security agreement. The UE asks for none, and the P-CSCF of the lab
 
 from __future__ import annotations
 
-import base64
 import secrets
 from typing import TYPE_CHECKING
 
 from opencscf.common.errors import ParseError
 from opencscf.common.ims.aka import Agreement, MacFailure, SyncFailure
+from opencscf.common.node.trace import host_port
 from opencscf.common.sip import digest
 from opencscf.common.sip.headers import Challenge, Credentials, NameAddr
-from opencscf.labs.ue.endpoint import StepFailed
-from opencscf.labs.ue.ue import ALLOW, MMTEL, Ue, host_port
+from opencscf.labs.ue.endpoint import StepError
+from opencscf.labs.ue.ue import ALLOW, MMTEL
 
 if TYPE_CHECKING:
     from opencscf.common.sip.message import Request, Response
+    from opencscf.labs.ue.ue import Ue
 
 EXPIRES_S = 600_000  # what a UE asks for (5.1.1.2.1)
 MAX_CHALLENGES = 4  # a resynchronisation needs two; more than this is a loop, not a registration
@@ -31,7 +32,7 @@ async def register(ue: Ue, *, expires_s: int = EXPIRES_S) -> None:
     registration.associated_uris = tuple(address.uri for address in _addresses(response, "P-Associated-URI"))
     registration.expires_s = _granted_s(ue, response)
     if not registration.is_active:
-        raise StepFailed(f"{ue.name}: the 200 to REGISTER does not list {ue.contact} with a lifetime")
+        raise StepError(f"{ue.name}: the 200 to REGISTER does not list {ue.contact} with a lifetime")
 
 
 async def deregister(ue: Ue) -> None:
@@ -52,7 +53,7 @@ async def _register(ue: Ue, expires_s: int) -> Response:
             ue.expect(response, step, 200)
             return response
         authorization = _answer_challenge(ue, response)
-    raise StepFailed(f"{ue.name}: {step} was challenged {MAX_CHALLENGES} times and never accepted")
+    raise StepError(f"{ue.name}: {step} was challenged {MAX_CHALLENGES} times and never accepted")
 
 
 def _register_request(ue: Ue, expires_s: int, authorization: Credentials) -> Request:
@@ -91,15 +92,15 @@ def _answer_challenge(ue: Ue, response: Response) -> Credentials:
     try:
         rand, autn = digest.parse_aka_nonce(nonce)
     except ParseError as error:
-        raise StepFailed(f"{ue.name}: the challenge's nonce is no RAND and AUTN: {error}") from error
+        raise StepError(f"{ue.name}: the challenge's nonce is no RAND and AUTN: {error}") from error
     match ue.usim.challenge(rand, autn):
         case Agreement(res=res):
             return _credentials(ue, challenge, res)
         case SyncFailure(auts=auts):
             answer = _credentials(ue, challenge, b"")
-            return answer.with_params(auts=base64.b64encode(auts).decode())
+            return answer.with_params(auts=digest.format_auts(auts))
         case MacFailure():
-            raise StepFailed(
+            raise StepError(
                 f"{ue.name}: the network's challenge is not made with this SIM's key; check K and OP or OPc"
             )
 
@@ -109,7 +110,7 @@ def _challenge(ue: Ue, response: Response) -> Challenge:
         challenge = Challenge.parse(text)
         if (challenge.get("algorithm") or "").upper() == "AKAV1-MD5":
             return challenge
-    raise StepFailed(f"{ue.name}: the 401 to REGISTER has no challenge with AKAv1-MD5")
+    raise StepError(f"{ue.name}: the 401 to REGISTER has no challenge with AKAv1-MD5")
 
 
 def _credentials(ue: Ue, challenge: Challenge, password: bytes) -> Credentials:
@@ -124,8 +125,19 @@ def _credentials(ue: Ue, challenge: Challenge, password: bytes) -> Credentials:
         params |= {"qop": "auth", "nc": "00000001", "cnonce": secrets.token_hex(8)}
     if challenge.get("opaque") is not None:
         params["opaque"] = challenge.get("opaque") or ""
-    credentials = Credentials("Digest", params)
-    return credentials.with_params(response=digest.response(credentials, "REGISTER", password))
+    params["response"] = digest.response(
+        username=params["username"],
+        realm=params["realm"],
+        nonce=params["nonce"],
+        uri=params["uri"],
+        method="REGISTER",
+        password=password,
+        qop=params.get("qop", ""),
+        nc=params.get("nc", ""),
+        cnonce=params.get("cnonce", ""),
+        algorithm=params["algorithm"],
+    )
+    return Credentials("Digest", params)
 
 
 def _granted_s(ue: Ue, response: Response) -> int:

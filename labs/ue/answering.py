@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from opencscf.labs.ue.call import IncomingCall
-from opencscf.labs.ue.endpoint import StepFailed
+from opencscf.labs.ue.endpoint import StepError
 from opencscf.labs.ue.ue import ALLOW, Ue
 
 if TYPE_CHECKING:
@@ -63,5 +63,5 @@ class Answering:
             async with asyncio.timeout(self.ring_s):
                 await call.has_ended.wait()
         if self.takes_calls and not call.has_ended.is_set():
-            with contextlib.suppress(StepFailed):  # the caller is gone; there is nobody to tell
+            with contextlib.suppress(StepError):  # the caller is gone; there is nobody to tell
                 await call.accept()

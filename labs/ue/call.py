@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from opencscf.common.errors import ParseError
 from opencscf.labs.ue.dialog import Dialog
-from opencscf.labs.ue.endpoint import StepFailed
+from opencscf.labs.ue.endpoint import StepError
 from opencscf.labs.ue.session_description import voice_answer, voice_offer
 from opencscf.labs.ue.ue import ALLOW, MMTEL, Ue
 
@@ -57,7 +57,7 @@ class Call:
     async def hang_up(self) -> None:
         """Send BYE and wait for its answer (15.1.1)."""
         if self.dialog is None:
-            raise StepFailed(f"{self.ue.name}: there is no call to hang up")
+            raise StepError(f"{self.ue.name}: there is no call to hang up")
         request = self.ue.new_request(
             "BYE", self.dialog.remote_target, self.dialog.headers("BYE", self.dialog.next_cseq())
         )
@@ -116,14 +116,14 @@ class OutgoingCall(Call):
             async with asyncio.timeout(patience_s):
                 return await asyncio.shield(self.final)
         except TimeoutError:
-            raise StepFailed(self.ue.endpoint.silence(step, self.ue.pcscf, patience_s)) from None
+            raise StepError(self.ue.endpoint.silence(step, self.ue.pcscf, patience_s)) from None
 
     async def _wait(self, event: asyncio.Event, patience_s: float, step: str) -> None:
         try:
             async with asyncio.timeout(patience_s):
                 await event.wait()
         except TimeoutError:
-            raise StepFailed(self.ue.endpoint.silence(step, self.ue.pcscf, patience_s)) from None
+            raise StepError(self.ue.endpoint.silence(step, self.ue.pcscf, patience_s)) from None
         if self.final.done():
             self.final.result()  # raises what stopped the call
 
@@ -172,7 +172,7 @@ class OutgoingCall(Call):
         self._rings.set()
         self._end()
         if not self.final.done():
-            self.final.set_exception(StepFailed(f"{self.ue.name}: INVITE to {self.target}: {reason}"))
+            self.final.set_exception(StepError(f"{self.ue.name}: INVITE to {self.target}: {reason}"))
 
     def _end(self) -> None:
         super()._end()

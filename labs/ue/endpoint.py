@@ -1,6 +1,6 @@
 """One UE's SIP over UDP: its socket, its transactions (RFC 3261 17) and its trace.
 
-Every answer is awaited for a bounded time, and a `StepFailed` says which step got none. Not covered: TCP, which the
+Every answer is awaited for a bounded time, and a `StepError` says which step got none. Not covered: TCP, which the
 simulated UEs do not need on loopback.
 """
 
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import time
 from functools import partial
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any
 
 import asyncio_dgram
+
 from opencscf.common.errors import OpencscfError, ParseError, StartupError
 from opencscf.common.ids import Ids
+from opencscf.common.node.trace import host_port
 from opencscf.common.sip.flow import Flow, Transport
 from opencscf.common.sip.matching import TransactionTable
 from opencscf.common.sip.message import Message, Request, Response
@@ -40,14 +40,13 @@ from opencscf.common.sip.transaction import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+    from opencscf.common.node.trace import Trace
 
 Address = tuple[str, int]
 
-MAX_SUMMARY_CHARS = 200
 
-
-class StepFailed(OpencscfError):
+class StepError(OpencscfError):
     """A step of a UE did not end as it should; the text names the UE, the step and what came instead."""
 
 
@@ -85,16 +84,15 @@ class Endpoint:
     """Sends and receives for one UE; `on_request` hears each new request, each CANCEL and each ACK to a 2xx."""
 
     def __init__(
-        self, name: str, local: Address, *, trace: Path | None = None, timers: TimerValues | None = None
+        self, name: str, local: Address, *, trace: Trace | None = None, timers: TimerValues | None = None
     ) -> None:
         self.name = name
         self.local = local
         self.ids = Ids()
         self.timers = timers or TimerValues()
         self.on_request: Callable[[Request], None] = lambda request: self.answer(request, 405)
-        self._trace_path = trace
-        self._trace: TextIO | None = None
-        self._socket: asyncio_dgram.DatagramServer | None = None
+        self._trace = trace
+        self._socket: Any = None  # asyncio-dgram's DatagramServer, whose types are too wide for an IP address
         self._tasks: list[asyncio.Task[None]] = []
         self._outgoing: asyncio.Queue[tuple[bytes, Address, Message | None]] = asyncio.Queue()
         self._transactions: TransactionTable[_Client, _Server] = TransactionTable()
@@ -105,10 +103,8 @@ class Endpoint:
         try:
             self._socket = await asyncio_dgram.bind(self.local)
         except OSError as error:
-            raise StartupError(f"{self.name}: {_address(self.local)}/udp: {error.strerror or error}") from error
+            raise StartupError(f"{self.name}: {host_port(self.local)}/udp: {error.strerror or error}") from error
         self.local = self._socket.sockname[:2]
-        if self._trace_path is not None:
-            self._trace = self._trace_path.open("w", encoding="utf-8", buffering=1)
         self._tasks = [asyncio.create_task(self._receive_all()), asyncio.create_task(self._send_all())]
 
     async def close(self) -> None:
@@ -133,7 +129,7 @@ class Endpoint:
         failed: Callable[[str], None],
     ) -> None:
         """Put our Via on a request and send it in a new client transaction."""
-        request.prepend("Via", f"SIP/2.0/UDP {_address(self.local)};branch={self.ids.branch()};rport")
+        request.prepend("Via", f"SIP/2.0/UDP {host_port(self.local)};branch={self.ids.branch()};rport")
         self._start(request, target, responded, failed)
 
     def cancel(self, invite: Request, target: Address) -> None:
@@ -151,23 +147,23 @@ class Endpoint:
 
         def failed(reason: str) -> None:
             if not final.done():
-                final.set_exception(StepFailed(f"{self.name}: {step} to {_address(target)}: {reason}"))
+                final.set_exception(StepError(f"{self.name}: {step} to {host_port(target)}: {reason}"))
 
         self.start(request, target, responded, failed)
         try:
             async with asyncio.timeout(patience_s):
                 return await final
         except TimeoutError:
-            raise StepFailed(self.silence(step, target, patience_s)) from None
+            raise StepError(self.silence(step, target, patience_s)) from None
 
     def silence(self, step: str, target: Address, patience_s: float) -> str:
         """Say that nothing came."""
-        return f"{self.name}: no answer to {step} from {_address(target)} in {patience_s:g} s"
+        return f"{self.name}: no answer to {step} from {host_port(target)} in {patience_s:g} s"
 
     def send(self, message: Message, target: Address) -> None:
         """Send outside any transaction: an ACK to a 2xx, with our Via on it already or put on here."""
         if isinstance(message, Request) and not message.has("Via"):
-            message.prepend("Via", f"SIP/2.0/UDP {_address(self.local)};branch={self.ids.branch()};rport")
+            message.prepend("Via", f"SIP/2.0/UDP {host_port(self.local)};branch={self.ids.branch()};rport")
         self._outgoing.put_nowait((bytes(message), target, message))
 
     def _start(
@@ -208,7 +204,6 @@ class Endpoint:
     # ------------------------------------------------------------------ the wire
 
     async def _receive_all(self) -> None:
-        assert self._socket is not None  # noqa: S101  open() has set it
         while True:
             try:
                 data, source = await self._socket.recv()
@@ -216,10 +211,9 @@ class Endpoint:
                 continue
             if data.strip(b"\r\n\0"):
                 with contextlib.suppress(ParseError):  # what cannot be parsed counts as lost
-                    self._receive(data, (str(source[0]), int(source[1])))
+                    self._receive(data, source[:2])
 
     async def _send_all(self) -> None:
-        assert self._socket is not None  # noqa: S101  open() has set it
         while True:
             data, target, message = await self._outgoing.get()
             if message is not None:
@@ -291,28 +285,6 @@ class Endpoint:
         self._timers.add(handle)
 
     def _note(self, direction: str, message: Message, peer: Address) -> None:
-        """Write a line of the trace in the form that the nodes write."""
-        if self._trace is None:
-            return
-        start = f"{message.method} {message.uri}" if isinstance(message, Request) else _status_text(message)
-        line = {
-            "t": time.time(),
-            "node": self.name,
-            "dir": direction,
-            "proto": "sip",
-            "peer": _address(peer),
-            "local": _address(self.local),
-            "summary": start[:MAX_SUMMARY_CHARS],
-            "call_id": message.get("Call-ID"),
-            "cseq": message.get("CSeq"),
-        }
-        self._trace.write(json.dumps(line) + "\n")
-
-
-def _status_text(message: Message) -> str:
-    return f"{message.status} {message.reason}" if isinstance(message, Response) else ""
-
-
-def _address(address: Address) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        if self._trace is not None:
+            self._trace.message(direction, message, Flow(Transport.UDP, self.local, peer))
+            self._trace.flush()

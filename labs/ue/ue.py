@@ -9,13 +9,14 @@ from opencscf.common.errors import StartupError
 from opencscf.common.ims.aka import Usim
 from opencscf.common.ims.identity import impi_of_imsi, temporary_impu
 from opencscf.common.ims.milenage import derive_opc
+from opencscf.common.node.trace import host_port
 from opencscf.common.sip.message import Request, Response
-from opencscf.labs.ue.endpoint import Address, Endpoint, StepFailed
+from opencscf.labs.ue.endpoint import Address, Endpoint, StepError
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import TracebackType
 
+    from opencscf.common.node.trace import Trace
     from opencscf.common.sip.timers import TimerValues
 
 MAX_FORWARDS = "70"
@@ -82,7 +83,7 @@ class Ue:
         pcscf: Address,
         *,
         patience_s: float = 6.0,
-        trace: Path | None = None,
+        trace: Trace | None = None,
         timers: TimerValues | None = None,
     ) -> None:
         self.name = name
@@ -134,15 +135,9 @@ class Ue:
         return [("Route", route) for route in routes]
 
     def expect(self, response: Response, step: str, *accepted: int) -> None:
-        """Raise `StepFailed` with the network's own words if the status is none of the accepted ones."""
+        """Raise `StepError` with the network's own words if the status is none of the accepted ones."""
         if response.status in accepted:
             return
         why = " ".join(filter(None, (response.get("Warning"), response.get("Reason"))))
         text = f"{self.name}: {step} was answered {response.status} {response.reason}"
-        raise StepFailed(f"{text} ({why})" if why else text)
-
-
-def host_port(address: Address) -> str:
-    """Write an address as it stands in a URI."""
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise StepError(f"{text} ({why})" if why else text)

@@ -1,0 +1,94 @@
+"""The `opencscf` command: `opencscf lab run|render|check`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from opencscf.common.errors import ConfigError, OpencscfError
+from opencscf.labs.config import DEFAULT_LAB, load_lab
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CONFIG_FAULT = 2
+FAILURE = 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; a fault is one line per reason on stderr and a status that is not zero."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.command(options)
+        sys.stdout.flush()
+    except ConfigError as error:
+        print(*error.faults, sep="\n", file=sys.stderr)
+        return CONFIG_FAULT
+    except OpencscfError as error:
+        print(f"opencscf: {error}", file=sys.stderr)
+        return FAILURE
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone; python would complain once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+    return status
+
+
+def default_directory() -> Path:
+    """Choose where a lab keeps its settings, logs and databases (XDG base directories)."""
+    state = os.environ.get("XDG_STATE_HOME", "")
+    home = Path(state) if Path(state).is_absolute() else Path("~/.local/state").expanduser()
+    return home / "opencscf" / "lab"
+
+
+def _run(options: argparse.Namespace) -> int:
+    from opencscf.labs import lab  # noqa: PLC0415  asyncio and the UEs are not needed for --help
+
+    try:
+        lab.run(load_lab(options.config), options.dir.resolve(), once=options.once)
+    except lab.Interrupted as interrupted:
+        return 128 + interrupted.number
+    return 0
+
+
+def _render(options: argparse.Namespace) -> int:
+    from opencscf.labs import render  # noqa: PLC0415  see _run
+
+    for path in render.write(load_lab(options.config), options.dir.resolve()).values():
+        print(path)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    load_lab(options.config)
+    print(f"{options.config}: no fault found")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="opencscf", description="OpenCSCF: an IMS core for VoLTE labs.")
+    groups = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    lab = groups.add_parser("lab", help="a whole lab core on this machine", description="A whole lab on this machine.")
+    commands = lab.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="start the core, register two UEs, make a call, and stay up until Ctrl-C")
+    run.add_argument("--once", action="store_true", help="end after the call; status 0 if all went well")
+    run.set_defaults(command=_run)
+    render = commands.add_parser("render", help="write the settings of the five processes, start nothing")
+    render.set_defaults(command=_render)
+    check = commands.add_parser("check", help="say what is wrong with the lab's file")
+    check.set_defaults(command=_check)
+
+    for one in (run, render, check):
+        one.add_argument("--config", type=Path, default=DEFAULT_LAB, metavar="FILE", help="default: %(default)s")
+    for one in (run, render):
+        one.add_argument("--dir", type=Path, default=default_directory(), metavar="DIR", help="default: %(default)s")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
