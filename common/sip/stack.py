@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from opencscf.common.errors import PeerUnavailable
 from opencscf.common.sip import proxy
 from opencscf.common.sip.flow import Flow, Hop, Transport
+from opencscf.common.sip.matching import TransactionTable
 from opencscf.common.sip.message import Message, Request, Response
 from opencscf.common.sip.timers import Timer, TimerValues
 from opencscf.common.sip.transaction import (
@@ -52,8 +53,8 @@ class Exchange:
         "to_tag", "transaction",
     )  # fmt: skip
 
-    def __init__(self, key: str, request: Request, transaction: ServerTransaction, target: Target) -> None:
-        self.key = key
+    def __init__(self, request: Request, transaction: ServerTransaction, target: Target) -> None:
+        self.key = transaction.key
         self.request = request
         self.transaction = transaction
         self.target = target
@@ -70,7 +71,7 @@ class Exchange:
 class Leg:
     """One client transaction of an exchange, or the CANCEL for one."""
 
-    __slots__ = ("branch", "cancelled_at", "exchange", "key", "progress_at", "request", "target", "transaction")
+    __slots__ = ("branch", "cancelled_at", "exchange", "progress_at", "request", "target", "transaction")
 
     def __init__(
         self,
@@ -81,7 +82,6 @@ class Leg:
         target: Target,
         now: float,
     ) -> None:
-        self.key = (transaction.key, transaction.method)
         self.exchange = exchange
         self.branch = branch  # -1 for a CANCEL, whose responses nobody waits for
         self.request = request
@@ -135,19 +135,18 @@ class SipStack:
         self._ids = ids
         self._timers = timers
         self._local_for = local_for
-        self._exchanges: dict[str, Exchange] = {}
-        self._legs: dict[tuple[str, str], Leg] = {}
+        self._table: TransactionTable[Leg, Exchange] = TransactionTable()
         self._now = 0.0  # of the input being worked on
 
     @property
     def server_transactions(self) -> int:
         """How many server transactions are alive."""
-        return len(self._exchanges)
+        return len(self._table.servers)
 
     @property
     def client_transactions(self) -> int:
         """How many client transactions are alive."""
-        return len(self._legs)
+        return len(self._table.clients)
 
     # ------------------------------------------------------------------ from the wire
 
@@ -161,12 +160,12 @@ class SipStack:
 
     def _receive_request(self, request: Request) -> list[Effect]:
         note_source(request)
-        exchange = self._exchanges.get(request.transaction_id)
+        exchange = self._table.find_server(request)
         if exchange is not None:
             return self._from_server(exchange, exchange.transaction.on_request(request))
         if request.method == "ACK":
             return [ToCore(request)]
-        if len(self._exchanges) >= MAX_SERVER_TRANSACTIONS:
+        if len(self._table.servers) >= MAX_SERVER_TRANSACTIONS:
             return [self.stateless_response(request, 503, headers=(("Retry-After", str(RETRY_AFTER_S)),))]
         refusal = proxy.validate(request)
         exchange = self._open(request)
@@ -183,12 +182,12 @@ class SipStack:
         assert flow is not None  # noqa: S101  the transport sets it on every message
         machine = InviteServerTransaction if request.method == "INVITE" else NonInviteServerTransaction
         transaction = machine(request, reliable=flow.transport.is_reliable, timers=self._timers)
-        exchange = Exchange(request.transaction_id, request, transaction, response_target(request, flow))
-        self._exchanges[exchange.key] = exchange
+        exchange = Exchange(request, transaction, response_target(request, flow))
+        self._table.add_server(transaction, exchange)
         return exchange
 
     def _receive_cancel(self, cancel: Exchange) -> list[Effect]:
-        invite = self._exchanges.get(cancel.request.invite_transaction_id)
+        invite = self._table.find_cancelled(cancel.request)
         if invite is None:
             return self._answer(cancel, 481)
         effects = self._answer(cancel, 200)  # 9.2, 16.10
@@ -198,7 +197,7 @@ class SipStack:
         return effects
 
     def _receive_response(self, response: Response) -> list[Effect]:
-        leg = self._legs.get((response.via.branch or "", response.cseq.method))
+        leg = self._table.find_client(response)
         if leg is None:
             return []  # a stray response is not forwarded (RFC 6026 7.3)
         leg.progress_at = self._now
@@ -208,7 +207,7 @@ class SipStack:
 
     def respond(self, action: Respond) -> list[Effect]:
         """Answer a request from here (8.2.6); one that is no longer waiting is left alone."""
-        exchange = self._exchanges.get(action.request.transaction_id)
+        exchange = self._table.find_server(action.request)
         if exchange is None:
             return []
         headers = action.headers
@@ -216,14 +215,14 @@ class SipStack:
 
     def relay(self, response: Response) -> list[Effect]:
         """Send a response, own Via removed, to where its request came from (16.7 step 9)."""
-        exchange = self._exchanges.get(response.transaction_id)
+        exchange = self._table.find_server(response)
         if exchange is None:
             return []
         return self._reply(exchange, response)
 
     def is_unanswered(self, request: Request) -> bool:
         """Whether the request still waits for somebody to answer or forward it."""
-        exchange = self._exchanges.get(request.transaction_id)
+        exchange = self._table.find_server(request)
         return exchange is not None and exchange.context is None and not exchange.is_answered
 
     def forward(
@@ -234,7 +233,7 @@ class SipStack:
         first = forward.branches[0].request
         if first.method == "ACK":
             return self._forward_ack(forward, targets)
-        exchange = self._exchanges.get(first.transaction_id)
+        exchange = self._table.find_server(first)
         if exchange is None:
             return []
         if exchange.is_cancelled:  # the CANCEL came while the core was still deciding
@@ -289,7 +288,7 @@ class SipStack:
 
     def on_transport_failure(self, target: Target, reason: str) -> list[Effect]:
         """End what was just being sent to a target that cannot be reached (8.1.3.1, 17.1.4)."""
-        failed = [leg for leg in self._legs.values() if leg.target == target]
+        failed = [leg for leg in self._table.clients if leg.target == target]
         effects: list[Effect] = []
         for leg in failed:
             leg.exchange.failure = PeerUnavailable(f"{target.hop if isinstance(target, Flow) else target}", reason)
@@ -308,7 +307,7 @@ class SipStack:
             return [StartStackTimer(leg, Timer.C, ends_at - self._now)]
         if leg.cancelled_at is None:
             return self._carry_out(leg.exchange, context.on_timer_c(leg.branch))
-        self._legs.pop(leg.key, None)
+        self._table.remove_client(leg.transaction)
         return self._give_up(leg, 408)
 
     # ------------------------------------------------------------------ transactions' outputs
@@ -324,7 +323,7 @@ class SipStack:
                 case DeliverAck(ack):
                     effects.append(ToCore(ack))
                 case Terminated():
-                    self._exchanges.pop(exchange.key, None)
+                    self._table.remove_server(exchange.transaction)
         return effects
 
     def _from_client(self, leg: Leg, outputs: list[Output]) -> list[Effect]:
@@ -342,7 +341,7 @@ class SipStack:
                 case TransportFailed():
                     effects += self._give_up(leg, 503)
                 case Terminated():
-                    self._legs.pop(leg.key, None)
+                    self._table.remove_client(leg.transaction)
         return effects
 
     def _deliver(self, leg: Leg, response: Response) -> list[Effect]:
@@ -395,7 +394,7 @@ class SipStack:
         key = request.via.branch or ""  # ours, or its INVITE's
         transaction = machine(request, key=key, reliable=target.transport.is_reliable, timers=self._timers)
         leg = Leg(exchange, branch, request, transaction, target, self._now)
-        self._legs[leg.key] = leg
+        self._table.add_client(transaction, leg)
         if branch >= 0:
             exchange.legs[branch] = leg
         effects = self._from_client(leg, transaction.start())

@@ -1,0 +1,322 @@
+"""The loop of a node: actions performed, questions answered, faults contained."""
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import pytest
+
+from opencscf.common.actions import (
+    Action,
+    Branch,
+    FinalResponse,
+    Forward,
+    Outcome,
+    Procedure,
+    Relay,
+    Report,
+    Respond,
+    Save,
+    SetTimer,
+    Start,
+)
+from opencscf.common.errors import ParseError, PeerUnavailable
+from opencscf.common.events import Event, RequestReceived, Started, TimerFired
+from opencscf.common.ids import Ids
+from opencscf.common.node.clock import FakeClock, TimerWheel
+from opencscf.common.node.runtime import MAX_WAITING, Reply, Runtime
+from opencscf.common.sip.flow import Flow, Hop, Transport
+from opencscf.common.sip.message import Message, Request, Response
+from opencscf.common.sip.parser import parse
+from opencscf.common.sip.stack import SipStack, Target
+from opencscf.common.sip.timers import TimerValues
+from opencscf.common.sip.uri import SipUri
+
+UE = Flow(Transport.UDP, ("127.0.1.10", 5060), ("127.0.2.1", 5062))
+CORE = Hop(Transport.UDP, "127.0.1.12", 5060)
+
+
+def request(method: str = "MESSAGE", number: int = 1) -> Request:
+    message = parse(
+        f"{method} sip:127.0.1.12 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.2.1:5062;branch=z9hG4bK{number};rport\r\n"
+        f"From: <sip:a@ims.test>;tag=a\r\nTo: <sip:b@ims.test>\r\nCall-ID: c{number}\r\nCSeq: 1 {method}\r\n"
+        "Content-Length: 0\r\n\r\n".encode()
+    )
+    assert isinstance(message, Request)
+    return message
+
+
+class World:
+    """Everything around a runtime; the core is whatever function the test gives."""
+
+    def __init__(self) -> None:
+        self.decide: Callable[[Event], Outcome] = lambda event: []
+        self.events: list[Event] = []
+        self.sent: list[tuple[Message, Target]] = []
+        self.lines: list[tuple[str, str, dict[str, object]]] = []
+        self.saves: list[tuple[Save, Reply]] = []
+        self.lookups: list[tuple[str, Callable[[tuple[Hop, ...] | PeerUnavailable], None]]] = []
+        self.clock = FakeClock(1000.0)
+        wheel: TimerWheel[tuple[object, Hashable]] = TimerWheel(0.1, start=1000.0)
+        stack = SipStack(ids=Ids(seed=1), timers=TimerValues(), local_for=lambda target: ("127.0.1.10", 5060))
+        self.runtime = Runtime(
+            core=self, stack=stack, wire=self, resolver=self, askers={Save: self._save}, wheel=wheel,
+            clock=self.clock, log=self,
+        )  # fmt: skip
+
+    def on_event(self, event: Event) -> Outcome:
+        self.events.append(event)
+        return self.decide(event)
+
+    def send(self, data: bytes, target: Target) -> None:
+        self.sent.append((parse(data), target))
+
+    def lookup(self, uri: SipUri, callback: Callable[[tuple[Hop, ...] | PeerUnavailable], None]) -> None:
+        if uri.host == "slow.test":
+            self.lookups.append((uri.host, callback))
+        elif uri.host == "nowhere.test":
+            callback(PeerUnavailable("nowhere.test", "no such name"))
+        else:
+            callback((Hop(Transport.UDP, uri.host, uri.port or 5060),))
+
+    def event(self, level: str, event: str, **fields: object) -> None:
+        self.lines.append((level, event, fields))
+
+    def message(self, direction: str, message: Message, target: Target) -> None:
+        pass
+
+    def _save(self, question: Save, reply: Reply) -> None:
+        self.saves.append((question, reply))
+
+    def pass_time(self, seconds: float) -> None:
+        for _ in range(round(seconds * 10)):
+            self.clock.advance(0.1)
+            self.runtime.tick()
+
+    @property
+    def statuses(self) -> list[int]:
+        return [message.status for message, _ in self.sent if isinstance(message, Response)]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def procedure(world: World, key: str | None, coroutine: Any) -> None:
+    """Let the core start `coroutine(request)` for each request."""
+    world.decide = lambda event: (
+        Procedure(key, coroutine(event.request), event.request) if isinstance(event, RequestReceived) else []
+    )
+
+
+def test_the_core_hears_of_the_start_and_of_its_timers(world: World) -> None:
+    world.decide = lambda event: [SetTimer("t", 5.0)] if isinstance(event, Started) else []
+    world.runtime.start()
+    world.pass_time(4.9)
+    assert world.events == [Started(1000.0)]
+    world.pass_time(0.3)
+    assert isinstance(world.events[-1], TimerFired)
+    assert world.events[-1].key == "t"
+
+
+def test_respond_and_report(world: World) -> None:
+    message = request()
+    world.decide = lambda event: [Respond(message, 403, "Not you"), Report("refused", {"impu": "sip:a@ims.test"})]
+    world.runtime.receive(message, UE)
+    assert [(m.start_line, t) for m, t in world.sent] == [("SIP/2.0 403 Not you", UE)]
+    assert world.lines == [("info", "refused", {"impu": "sip:a@ims.test"})]
+
+
+def test_a_procedure_waits_for_its_answer(world: World) -> None:
+    async def save_then_answer(message: Request) -> list[Action]:
+        await Save("binding", "k", {"a": 1})
+        return [Respond(message, 200)]
+
+    procedure(world, "k", save_then_answer)
+    world.runtime.receive(request(), UE)
+    assert world.statuses == []  # durable before acknowledged
+    ((question, reply),) = world.saves
+    assert question == Save("binding", "k", {"a": 1})
+    reply(None)
+    assert world.statuses == [200]
+
+
+def test_procedures_of_one_key_run_one_after_the_other(world: World) -> None:
+    async def save_then_answer(message: Request) -> list[Action]:
+        await Save("binding", message.call_id, None)
+        return [Respond(message, 200)]
+
+    procedure(world, "k", save_then_answer)
+    world.runtime.receive(request(number=1), UE)
+    world.runtime.receive(request(number=2), UE)
+    assert [save.key for save, _ in world.saves] == ["c1"]
+    world.saves[0][1](None)
+    assert [save.key for save, _ in world.saves] == ["c1", "c2"]
+    world.saves[1][1](None)
+    assert world.statuses == [200, 200]
+
+
+def test_too_many_waiting_procedures_are_refused(world: World) -> None:
+    async def wait(message: Request) -> list[Action]:
+        await Save("binding", "k", None)
+        return [Respond(message, 200)]
+
+    procedure(world, "k", wait)
+    for number in range(MAX_WAITING + 2):
+        world.runtime.receive(request(number=number), UE)
+    assert world.statuses == [503]
+    for _, reply in world.saves:  # grows: each answer lets the next one begin
+        reply(None)
+    assert world.statuses.count(200) == MAX_WAITING + 1
+
+
+def test_the_final_response_of_a_forwarded_request(world: World) -> None:
+    async def ask(message: Request) -> list[Action]:
+        response = await FinalResponse(Forward((Branch(message.copy()),)))
+        response.set("Service-Route", "<sip:s@ims.test;lr>")
+        return [Relay(response)]
+
+    procedure(world, "k", ask)
+    world.runtime.receive(request("REGISTER"), UE)
+    ((out, target),) = world.sent
+    assert target == CORE
+    assert isinstance(out, Request)
+    world.runtime.receive(Response.to_request(out, 200, to_tag="b"), Flow(Transport.UDP, UE.local, ("127.0.1.12", 5060)))
+    back, target = world.sent[-1]
+    assert (back.start_line, back.get("Service-Route"), target) == ("SIP/2.0 200 OK", "<sip:s@ims.test;lr>", UE)
+
+
+@pytest.mark.parametrize("host", ["nowhere.test", "127.0.1.12"])
+def test_an_unreachable_hop_is_raised_at_the_await(world: World, host: str) -> None:
+    async def ask(message: Request) -> list[Action]:
+        try:
+            response = await FinalResponse(Forward((Branch(message.copy()),)))
+        except PeerUnavailable as fault:
+            return [Respond(message, 504, fault.reason)]
+        return [Relay(response)]
+
+    procedure(world, "k", ask)
+    message = request("REGISTER")
+    message.uri = f"sip:{host}"
+    world.runtime.receive(message, UE)
+    if host == "127.0.1.12":
+        world.runtime.failed(CORE, "connection refused")
+    assert world.statuses == [504]
+
+
+def test_a_silent_hop_is_a_408(world: World) -> None:
+    seen: list[int] = []
+
+    async def ask(message: Request) -> list[Action]:
+        response = await FinalResponse(Forward((Branch(message.copy()),)))
+        seen.append(response.status)
+        return [Relay(response)]
+
+    procedure(world, "k", ask)
+    world.runtime.receive(request("REGISTER"), UE)
+    world.pass_time(33)
+    assert seen == [408]
+    assert world.statuses == [408]
+
+
+def test_a_slow_lookup_does_not_count_as_unanswered(world: World) -> None:
+    async def go(message: Request) -> list[Action]:
+        return [Forward((Branch(message.copy()),))]
+
+    procedure(world, "k", go)
+    message = request()
+    message.uri = "sip:slow.test"
+    world.runtime.receive(message, UE)
+    assert world.sent == []
+    world.lookups[0][1]((CORE,))
+    assert [target for _, target in world.sent] == [CORE]
+
+
+def test_responses_keep_their_order_behind_a_procedure(world: World) -> None:
+    async def authorise(response: Response) -> list[Action]:
+        await Save("rx", str(response.status), None)
+        return [Relay(response)]
+
+    def on_response(response: Response, now: float) -> Outcome:
+        if response.status == 183:
+            return Procedure("dialog", authorise(response))
+        return [Relay(response)]
+
+    world.decide = lambda event: (
+        [Forward((Branch(event.request.copy()),), on_response=on_response)] if isinstance(event, RequestReceived) else []
+    )
+    world.runtime.receive(request("INVITE"), UE)
+    out = world.sent[-1][0]
+    assert isinstance(out, Request)
+    for status in (183, 180, 200):
+        world.runtime.receive(Response.to_request(out, status, to_tag="b"), UE)
+    assert world.statuses == [100]
+    world.saves[0][1](None)
+    assert world.statuses == [100, 183, 180, 200]
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "level"),
+    [
+        pytest.param(ParseError("two CSeq", status=400), 400, "warning", id="the peer's bytes"),
+        pytest.param(PeerUnavailable("hss", "no answer"), 504, "warning", id="a peer, unforeseen"),
+        pytest.param(ZeroDivisionError("ours"), 500, "error", id="ours"),
+    ],
+)
+@pytest.mark.parametrize("where", ["core", "procedure", "after the answer"])
+def test_a_fault_ends_one_transaction(world: World, fault: Exception, status: int, level: str, where: str) -> None:
+    async def fail(message: Request) -> list[Action]:
+        if where == "after the answer":
+            await Save("binding", "k", None)
+        raise fault
+
+    def decide(event: Event) -> Outcome:
+        assert isinstance(event, RequestReceived)
+        if where == "core":
+            raise fault
+        return Procedure("k", fail(event.request), event.request)
+
+    world.decide = decide
+    world.runtime.receive(request(), UE)
+    if where == "after the answer":
+        world.saves[0][1](None)
+    assert world.statuses == [status]
+    assert [line[0] for line in world.lines] == [level]
+    world.decide = lambda event: [Respond(event.request, 200)] if isinstance(event, RequestReceived) else []
+    world.runtime.receive(request(number=2), UE)
+    assert world.statuses == [status, 200]  # everybody else lives on
+
+
+def test_a_procedure_that_forgets_to_answer_is_our_fault(world: World) -> None:
+    async def forget(message: Request) -> list[Action]:
+        return []
+
+    procedure(world, None, forget)
+    world.runtime.receive(request(), UE)
+    assert world.statuses == [500]
+    assert world.lines[0][:2] == ("error", "unanswered")
+
+
+def test_start_begins_a_procedure_that_nobody_waits_for(world: World) -> None:
+    async def end_session() -> list[Action]:
+        await Save("rx", "s", None)
+        return [Report("released")]
+
+    world.decide = lambda event: (
+        [Respond(event.request, 200), Start(Procedure("s", end_session()))] if isinstance(event, RequestReceived) else []
+    )
+    world.runtime.receive(request("BYE"), UE)
+    assert world.statuses == [200]
+    world.saves[0][1](None)
+    assert [line[1] for line in world.lines] == ["released"]
+
+
+def test_malformed_bytes_are_answered_if_they_can_be(world: World) -> None:
+    data = bytes(request()).replace(b"CSeq: 1 MESSAGE", b"CSeq: 1 BYE")
+    with pytest.raises(ParseError) as raised:
+        parse(data)
+    world.runtime.malformed(data, raised.value, UE)
+    assert world.statuses == [400]
+    world.runtime.malformed(b"\x00\x01", ParseError("no SIP"), UE)
+    assert world.statuses == [400]
+    assert [line[1] for line in world.lines] == ["malformed", "malformed"]
