@@ -101,7 +101,9 @@ class Hss:
             f"<Identity>{i}</Identity></PublicIdentity>"
             for i in identities
         )
-        text = f"<IMSSubscription><PrivateID>{impi}</PrivateID><ServiceProfile>{rows}</ServiceProfile></IMSSubscription>"
+        text = (
+            f"<IMSSubscription><PrivateID>{impi}</PrivateID><ServiceProfile>{rows}</ServiceProfile></IMSSubscription>"
+        )
         return text.encode()
 
     def vector(self, impi: str) -> AuthVector:
