@@ -397,18 +397,21 @@ class _Peer:
     def _read_answer(self, question: DiameterQuestion[A], message: DiameterMessage) -> A | PeerUnavailable:
         """Read an answer; one that cannot be used, or that never came from who decides, is no answer."""
         name = command_name(question.command, is_request=False)
+        if message.command != question.command:
+            return self._unusable(f"{command_name(message.command, is_request=False)} instead of {name}")
         try:
-            if message.command != question.command:
-                raise ParseError(f"{command_name(message.command, is_request=False)} instead of {name}")
             if message.is_error and (result := result_of(message.avps, name)).is_protocol_error:
                 return PeerUnavailable(self.name, f"{name} with {result}{error_message(message)}")
             answer = question.read_answer(message.avps)
         except ParseError as error:
-            self._log("warning", "diameter-answer-unusable", reason=error.reason)
-            return PeerUnavailable(self.name, f"unusable answer: {error.reason}")
+            return self._unusable(error.reason)
         if dictionary.FAILED_AVP.find(message.avps) is not None:
             self._log("warning", "diameter-refused", answer=name, reason=error_message(message).removeprefix(", "))
         return answer
+
+    def _unusable(self, reason: str) -> PeerUnavailable:
+        self._log("warning", "diameter-answer-unusable", reason=reason)
+        return PeerUnavailable(self.name, f"unusable answer: {reason}")
 
     def _end(self, number: int, answer: object) -> None:
         """Give a question its answer, or the reason why there is none."""

@@ -83,7 +83,7 @@ def command_name(command: int, *, is_request: bool) -> str:
     return f"{stem}{suffix}" if stem else f"{command}-{suffix}"
 
 
-class AvpType(enum.Enum):
+class AvpFormat(enum.Enum):
     """How an AVP's data is read (RFC 6733 4.2, 4.3)."""
 
     OCTETS = enum.auto()
@@ -102,7 +102,7 @@ class AvpDefinition:
     code: int
     vendor: int
     mandatory: bool
-    format: AvpType
+    format: AvpFormat
 
     def octets(self, value: bytes) -> Avp:
         """Make the AVP from octets."""
@@ -199,13 +199,13 @@ def required(value: T | None, definition: AvpDefinition, command: str) -> T:
     return value
 
 
-_TYPES: Final[Sequence[tuple[type[library_types.Avp], AvpType]]] = (
-    (library_types.AvpUtf8String, AvpType.TEXT),
-    (library_types.AvpInteger32, AvpType.NUMBER),
-    (library_types.AvpUnsigned32, AvpType.NUMBER),
-    (library_types.AvpAddress, AvpType.ADDRESS),
-    (library_types.AvpGrouped, AvpType.GROUP),
-    (library_types.AvpOctetString, AvpType.OCTETS),
+_TYPES: Final[Sequence[tuple[type[library_types.Avp], AvpFormat]]] = (
+    (library_types.AvpUtf8String, AvpFormat.TEXT),
+    (library_types.AvpInteger32, AvpFormat.NUMBER),
+    (library_types.AvpUnsigned32, AvpFormat.NUMBER),
+    (library_types.AvpAddress, AvpFormat.ADDRESS),
+    (library_types.AvpGrouped, AvpFormat.GROUP),
+    (library_types.AvpOctetString, AvpFormat.OCTETS),
 )
 
 _SPECIFICATION_NAMES: Final = {  # where the library's name is its own (TS 29.229 6.3)
@@ -244,9 +244,9 @@ def _define(code: int, vendor: int, info: AvpInfo) -> AvpDefinition:
     name = info["name"].removeprefix("3GPP-")
     if vendor == TGPP:
         name = _SPECIFICATION_NAMES.get(code, name)
-    kind = next((ours for theirs, ours in _TYPES if issubclass(info["type"], theirs)), AvpType.OTHER)
+    kind = next((ours for theirs, ours in _TYPES if issubclass(info["type"], theirs)), AvpFormat.OTHER)
     if (code, vendor) in _TEXT_IN_SPITE:
-        kind = AvpType.TEXT
+        kind = AvpFormat.TEXT
     return AvpDefinition(name, code, vendor, _is_mandatory(code, vendor, info), kind)
 
 
