@@ -49,6 +49,11 @@ class Message:
 
     # Reading
 
+    @property
+    def start_line(self) -> str:
+        """The first line, without its end."""
+        return self._start
+
     def get(self, name: str) -> str | None:
         """The value of the first line of this name, unfolded; None if there is none."""
         try:
@@ -490,7 +495,7 @@ def _parse_call_id(text: str) -> str:
 
 
 def _parse_max_forwards(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= 3 and int(text) <= 255):
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) <= 255):
         raise ParseError("Max-Forwards is a number from 0 to 255")  # 20.22
     return int(text)
 
