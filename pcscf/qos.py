@@ -25,7 +25,7 @@ from opencscf.diameter.rx import (
     MediaType,
     SessionTerminationRequest,
 )
-from opencscf.pcscf.state import Binding, Call, Offer, RxSession
+from opencscf.pcscf.state import Binding, Call, Fields, Offer, RxSession
 
 if TYPE_CHECKING:
     from opencscf.pcscf.state import PcscfState
@@ -160,13 +160,11 @@ def _protocol(proto: str) -> str:
     words = proto.upper().split("/")
     if "TCP" in words:
         return _TCP
-    return (
-        _UDP if {"RTP", "UDP"} & {*words} or words[-1] in {"AVP", "AVPF", "SAVP", "SAVPF", "UDPTL"} else _ANY_PROTOCOL
-    )
+    return _UDP if {"RTP", "UDP", "UDPTL"} & {*words} else _ANY_PROTOCOL
 
 
 def _ue_side(ours: MediaDescription, ue_address: str) -> str:
-    """The UE's address, never a wildcard: what it says, or where it registered from if that is no address to send to."""
+    """The UE's address, never a wildcard: what it says, or where it registered from if that is no address."""
     return _address(ours) or ue_address
 
 
@@ -204,9 +202,7 @@ def _codec_data(direction: str, kind: str, media: MediaDescription) -> str:
 def _essence(media: tuple[MediaComponent, ...]) -> tuple[MediaComponent, ...]:
     """The components without what a session refresh changes: which side makes the offer."""
     return tuple(
-        replace(
-            component, codec_data=tuple(text.partition("\n")[2].partition("\n")[2] for text in component.codec_data)
-        )
+        replace(component, codec_data=tuple(text.split("\n", 2)[2] for text in component.codec_data))
         for component in media
     )
 
@@ -246,7 +242,7 @@ async def authorise(call: Call, media: tuple[MediaComponent, ...], then: list[Ac
     return [*then, Report("media authorised", {**call_story(call), "components": len(media)})]
 
 
-def end_call(call: Call, pcscf: PcscfState, event: str, **details: str | float | None) -> list[Action]:
+def end_call(pcscf: PcscfState, call: Call, event: str, details: Fields) -> list[Action]:
     """Forget a call, say why, and end its AF session after all that is still asked about it (RX-02, PC-03)."""
     if call.is_over:
         return []
@@ -281,16 +277,15 @@ async def _end_session(timer: TerminationTimer) -> list[Action]:
     try:
         sta = await SessionTerminationRequest(timer.rx_session_id)
     except PeerUnavailable as failure:
-        fields = {"call_id": timer.call_id, "rx_session_id": timer.rx_session_id, "reason": str(failure)}
+        fields: Fields = {"call_id": timer.call_id, "rx_session_id": timer.rx_session_id, "reason": str(failure)}
         report = Report("media session not ended", fields, "warning")
         if timer.attempt < len(RETRY_TERMINATION_S):
             return [report, SetTimer(timer, RETRY_TERMINATION_S[timer.attempt])]
         return [report]
-    fields = {"call_id": timer.call_id, "result": str(sta.result)}
-    return [Report("media session ended", fields)]
+    return [Report("media session ended", {"call_id": timer.call_id, "result": str(sta.result)})]
 
 
-def call_story(call: Call) -> dict[str, str | int | float | None]:
+def call_story(call: Call) -> Fields:
     """What tells an operator which call a report is about."""
     side = "originating" if call.key.is_originating else "terminating"
     return {"call_id": call.key.call_id, "impu": call.identity, "side": side}

@@ -6,7 +6,7 @@ Not covered: security associations (IMS AKA's ck and ik are taken out and droppe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from opencscf.common.actions import (
     Action,
@@ -24,14 +24,13 @@ from opencscf.common.errors import PeerUnavailable
 from opencscf.common.ims.pheaders import (
     ChargingVector,
     associated_uris,
-    identity_key,
     remove_untrusted,
     visited_network_id,
 )
+from opencscf.common.ims.public_identity import impu_of
 from opencscf.common.sip.headers import Credentials, NameAddr
-from opencscf.common.sip.uri import with_brackets
 from opencscf.pcscf.qos import end_call
-from opencscf.pcscf.state import BINDING, Binding, loose_route, same_uri
+from opencscf.pcscf.state import BINDING, Binding, Fields, loose_route, peer_of, same_uri
 from opencscf.pcscf.trust import for_ue, mark_unprotected
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class RegistrationTimer:
 
 def on_register(pcscf: PcscfState, register: Request, now: float) -> Procedure:
     """Send a REGISTER to its home network and keep what comes of it, one at a time per user."""
-    impu = identity_key(register.to.uri)
+    impu = impu_of(register.to.parsed_uri)
     return Procedure(_key(_impi(register), impu), _register(pcscf, register, impu, now), register)
 
 
@@ -75,10 +74,9 @@ async def _register(pcscf: PcscfState, register: Request, impu: str, now: float)
     contact = _contact(register)
     known = _known(pcscf, impu, contact)
     if known is None and len(pcscf.registrations) >= pcscf.config.pcscf.max_registrations:
-        return [
-            Respond(register, 503, "Too Many Registrations", (("Retry-After", str(RETRY_AFTER_S)),)),
-            _refused(register, impu, 503, "all registrations are taken"),
-        ]
+        reason = "too many registrations"
+        retry_after = ("Retry-After", str(RETRY_AFTER_S))
+        return [Respond(register, 503, reason, (retry_after,)), _refused(register, impu, 503, reason)]
     token = known.token if known is not None else pcscf.ids.token()
     forward = Forward((Branch(_towards_home(pcscf, register, token)),), on_response=_relay_provisional)
     try:
@@ -110,7 +108,7 @@ def _towards_home(pcscf: PcscfState, register: Request, token: str) -> Request:
     return request
 
 
-def _relay_provisional(response: Response, now: float) -> list[Action]:
+def _relay_provisional(response: Response, _now: float) -> list[Action]:
     return [Relay(for_ue(response))]
 
 
@@ -148,13 +146,7 @@ async def _accepted(
     await Save(BINDING, token, binding.to_record())
     is_refresh = pcscf.registrations.get(token) is not None
     pcscf.registrations.put(binding)
-    fields = {
-        **_story(register, impu),
-        "impi": impi,
-        "contact": contact.uri,
-        "peer": _peer(flow),
-        "expires_s": expires_s,
-    }
+    fields = _story(register, impu) | {"impi": impi, "contact": contact.uri, "expires_s": expires_s}
     event = "registration refreshed" if is_refresh else "registered"
     return [*actions, _timer(binding, expires_s), Report(event, fields)]
 
@@ -172,14 +164,14 @@ def _forget(pcscf: PcscfState, binding: Binding, event: str) -> list[Action]:
     pcscf.registrations.remove(binding.token)
     actions: list[Action] = [Report(event, {"impu": binding.aor, "impi": binding.impi, "contact": binding.contact})]
     for call in pcscf.calls.of_binding(binding.token):
-        actions += end_call(call, pcscf, "call ended", reason=event)
+        actions += end_call(pcscf, call, "call ended", {"reason": event})
     return actions
 
 
 def _home_unreachable(pcscf: PcscfState, register: Request, impu: str, reason: str) -> list[Action]:
     """Say which hop does not answer (PR-03)."""
     icscf = pcscf.config.pcscf.icscf
-    return [Respond(register, 504, f"No answer from {icscf}"), _refused(register, impu, 504, f"{icscf}: {reason}")]
+    return [Respond(register, 504, f"no answer from {icscf}"), _refused(register, impu, 504, f"{icscf}: {reason}")]
 
 
 def _known(pcscf: PcscfState, impu: str, contact: NameAddr | None) -> Binding | None:
@@ -219,16 +211,12 @@ def _timer(binding: Binding, delay_s: float) -> SetTimer:
 
 
 def _refused(register: Request, impu: str, status: int, reason: str) -> Report:
-    fields = {**_story(register, impu), "peer": _peer(register.flow), "status": status, "reason": reason}
+    fields = _story(register, impu) | {"status": status, "reason": reason}
     return Report("registration refused", fields, "warning")
 
 
-def _story(register: Request, impu: str) -> dict[str, Any]:  # Any: the values of Report's fields
-    return {"call_id": register.call_id, "cseq": register.cseq.number, "impu": impu}
-
-
-def _peer(flow: Flow | None) -> str | None:
-    return f"{with_brackets(flow.remote[0])}:{flow.remote[1]}" if flow is not None else None
+def _story(register: Request, impu: str) -> Fields:
+    return {"call_id": register.call_id, "cseq": str(register.cseq), "impu": impu, "peer": peer_of(register)}
 
 
 def _add_option(message: Message, name: str, option: str) -> None:

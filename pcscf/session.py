@@ -34,10 +34,10 @@ from opencscf.common.ims.pheaders import (
     remove_untrusted,
 )
 from opencscf.common.sip.proxy import strip_own_routes
-from opencscf.common.sip.uri import SipUri, with_brackets
+from opencscf.common.sip.uri import SipUri
 from opencscf.diameter.rx import new_session_id
 from opencscf.pcscf.qos import SDP, authorise, call_story, end_call, negotiated, subscription_of
-from opencscf.pcscf.state import Binding, Call, CallKey, Offer, PcscfState, loose_route, same_uri
+from opencscf.pcscf.state import Binding, Call, CallKey, Fields, Offer, PcscfState, loose_route, peer_of, same_uri
 from opencscf.pcscf.trust import for_ue
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def on_request(pcscf: PcscfState, request: Request, now: float) -> Outcome:
     routes = strip_own_routes(edited, pcscf.own)
     name = (routes[0].user if routes else None) or ""
     side, dot, token = name.partition(".")
-    if dot and request.to_tag is not None:
+    if side in {UE_SIDE, CORE_SIDE} and dot and request.to_tag is not None:
         return _within_dialog(pcscf, request, edited, token, now, is_from_ue=side == UE_SIDE)
     if name and side != UE_SIDE:
         return _to_ue(pcscf, request, edited, name)
@@ -75,7 +75,7 @@ def _from_ue(pcscf: PcscfState, request: Request, edited: Request) -> list[Actio
     preferred = [identity.uri for identity in preferred_identities(request)]
     binding = pcscf.registrations.originator(request.flow, [*preferred, request.from_.uri])
     if binding is None:
-        return _refuse(request, 403, "not registered", "Not Registered")  # PT-08
+        return _refuse(request, 403, "not registered")  # PT-08
     if _has_no_room(pcscf, request):
         return _refuse(request, 503, "too many calls", headers=(("Retry-After", str(RETRY_AFTER_S)),))
     identity = next(filter(None, map(binding.identity_matching, preferred)), binding.default_identity)
@@ -94,7 +94,7 @@ def _to_ue(pcscf: PcscfState, request: Request, edited: Request, token: str) -> 
     """Send a request down the flow over which its UE registered (5.2.6.4)."""
     binding = pcscf.registrations.get(token)
     if binding is None:
-        return _refuse(request, 404, "no registration for this Path", "Not Registered Here")
+        return _refuse(request, 404, "no registration for this Path")
     assert request.flow is not None  # noqa: S101
     if pcscf.registrations.is_ue_flow(request.flow):  # somebody who has seen the token in a Record-Route
         return _refuse(request, 403, "a UE does not use the Path of another one")
@@ -125,12 +125,12 @@ def _forward_initial(
         return [Forward((branch,), record_route if request.method in DIALOG_FORMING else None, back)]
     call = _new_call(pcscf, request, binding, identity, icid, is_originating=isinstance(back, TowardsUe))
     handler = CallResponses(pcscf, call, back, _offer(request, is_from_ue=call.key.is_originating), is_initial=True)
-    started = Report("call started", {**call_story(call), "cseq": request.cseq.number, "to": request.uri})
+    started = Report("call started", {**call_story(call), "cseq": str(request.cseq), "to": request.uri})
     return [Forward((branch,), record_route, handler), started]
 
 
 def _enforce_service_route(pcscf: PcscfState, request: Request, binding: Binding) -> None:
-    """Put the stored Service-Route in the place of any other Route (PT-03); a registrar that gave none has an I-CSCF."""
+    """Put the stored Service-Route in the place of any other Route (PT-03); without one the I-CSCF finds the way."""
     wanted = binding.service_route or (pcscf.config.pcscf.icscf,)
     given = [route.uri for route in request.routes]
     if len(given) != len(wanted) or not all(map(same_uri, given, wanted)):
@@ -156,11 +156,13 @@ def _within_dialog(
     if is_from_ue:
         remove_untrusted(edited)
         edited.remove("P-Preferred-Identity")
-        branch, back = Branch(edited), TowardsUe(request)
+        branch = Branch(edited)
+        back: Back = TowardsUe(request)
         ue_tag, peer_tag = request.from_tag or "", request.to_tag or ""
     else:
         hide_from_ue(edited)
-        branch, back = Branch(edited, flow=binding.flow), FromUe(request)
+        branch = Branch(edited, flow=binding.flow)
+        back = FromUe(request)
         ue_tag, peer_tag = request.to_tag or "", request.from_tag or ""
     call = pcscf.calls.in_dialog(request.call_id, token, ue_tag=ue_tag, peer_tag=peer_tag)
     return _forward_within(pcscf, call, request, branch, back, now, is_from_ue=is_from_ue)
@@ -175,13 +177,15 @@ def _forward_within(
         case "ACK":
             return [Forward((branch,)), *_answered_late(pcscf, call, request, is_from_ue=is_from_ue)]
         case "BYE":
-            by = "ue" if is_from_ue else "peer"
             lasted_s = round(now - call.answered_at, 1) if call.answered_at is not None else None
-            return [Forward((branch,), None, back), *end_call(call, pcscf, "call ended", by=by, lasted_s=lasted_s)]
+            details: Fields = {"by": "ue" if is_from_ue else "peer", "lasted_s": lasted_s}
+            return [Forward((branch,), None, back), *end_call(pcscf, call, "call ended", details)]
         case "PRACK" if call.offer is not None and call.offer.is_from_ue is not is_from_ue:
             return [Forward((branch,), None, back), *_answered_late(pcscf, call, request, is_from_ue=is_from_ue)]
         case "INVITE" | "UPDATE" | "PRACK":
             offer = _offer(request, is_from_ue=is_from_ue)
+            if offer is not None:
+                call.renegotiated_with = _callee_tag(call, request)
             return [Forward((branch,), None, CallResponses(pcscf, call, back, offer, is_initial=False))]
         case _:
             return [Forward((branch,), None, back)]
@@ -193,6 +197,7 @@ def _answered_late(pcscf: PcscfState, call: Call, request: Request, *, is_from_u
     if offer is None or offer.is_from_ue is is_from_ue or answer is None:
         return []
     call.offer = None
+    call.renegotiated_with = _callee_tag(call, request)
     outcome = _media_wanted(pcscf, call, offer, answer, [])
     return [Start(outcome)] if isinstance(outcome, Procedure) else outcome
 
@@ -207,6 +212,7 @@ class TowardsUe:
     request: Request
 
     def __call__(self, response: Response, now: float) -> list[Action]:
+        """Pass one on."""
         return [self.passed(response)]
 
     def passed(self, response: Response) -> Action:
@@ -224,6 +230,7 @@ class FromUe:
     identity: str | None = None  # None within a dialog
 
     def __call__(self, response: Response, now: float) -> list[Action]:
+        """Pass one on."""
         return [self.passed(response)]
 
     def passed(self, response: Response) -> Action:
@@ -252,11 +259,12 @@ class CallResponses:
     is_initial: bool
 
     def __call__(self, response: Response, now: float) -> Outcome:
+        """Pass one on, once its media are settled."""
         actions = [self.back.passed(response)]
         if response.status >= 300:
             if self.is_initial and self.call.answered_at is None:
-                details = {"status": response.status, "reason": response.reason}
-                actions += end_call(self.call, self.pcscf, "call failed", **details)
+                details: Fields = {"status": response.status, "reason": response.reason}
+                actions += end_call(self.pcscf, self.call, "call failed", details)
             return actions
         if self.is_initial and response.status > 100 and not self.call.is_over:
             self.pcscf.calls.put(self.call)
@@ -269,6 +277,9 @@ class CallResponses:
         sdp = _sdp(response)
         if sdp is None or self.call.is_over:
             return actions
+        renegotiated_with = self.call.renegotiated_with
+        if self.is_initial and renegotiated_with is not None and renegotiated_with == response.to_tag:
+            return actions  # a copy of what PRACK or UPDATE have changed since (RFC 3261 13.2.1)
         if self.offer is not None:
             return _media_wanted(self.pcscf, self.call, self.offer, sdp, actions)
         if response.cseq.method == "INVITE":
@@ -309,22 +320,19 @@ def _has_no_room(pcscf: PcscfState, request: Request) -> bool:
     return request.method == "INVITE" and len(pcscf.calls) >= pcscf.config.pcscf.max_calls
 
 
-def _refuse(
-    request: Request, status: int, reason: str, phrase: str = "", headers: tuple[tuple[str, str], ...] = ()
-) -> list[Action]:
+def _refuse(request: Request, status: int, reason: str, *, headers: tuple[tuple[str, str], ...] = ()) -> list[Action]:
+    """Answer with a failure and tell the operator why; nothing answers an ACK."""
     if request.method == "ACK":
         return []
-    remote = request.flow.remote if request.flow is not None else ("", 0)
-    fields = {
+    fields: Fields = {
         "call_id": request.call_id,
-        "cseq": request.cseq.number,
-        "method": request.method,
-        "from": request.from_.uri,
-        "peer": f"{with_brackets(remote[0])}:{remote[1]}",
+        "cseq": str(request.cseq),
+        "impu": request.from_.uri,
+        "peer": peer_of(request),
         "status": status,
         "reason": reason,
     }
-    return [Respond(request, status, phrase, headers), Report("request refused", fields, "warning")]
+    return [Respond(request, status, reason, headers), Report("request refused", fields, "warning")]
 
 
 def _is_for_us(pcscf: PcscfState, request: Request) -> bool:
@@ -332,6 +340,10 @@ def _is_for_us(pcscf: PcscfState, request: Request) -> bool:
         return False
     uri = request.request_uri
     return isinstance(uri, SipUri) and pcscf.own.is_ours(uri)
+
+
+def _callee_tag(call: Call, request: Request) -> str | None:
+    return request.to_tag if request.from_tag == call.key.caller_tag else request.from_tag
 
 
 def _offer(request: Request, *, is_from_ue: bool) -> Offer | None:

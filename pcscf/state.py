@@ -10,20 +10,22 @@ import enum
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from opencscf.common.errors import ParseError
-from opencscf.common.ims.pheaders import identity_key
+from opencscf.common.ims.public_identity import impu_of
 from opencscf.common.sip.flow import Flow, Transport
-from opencscf.common.sip.uri import SipUri, parse_uri
+from opencscf.common.sip.uri import SipUri, parse_uri, with_brackets
 
 if TYPE_CHECKING:
     from opencscf.common.ids import Ids
+    from opencscf.common.ims.identity import Impu
+    from opencscf.common.sip.message import Request
     from opencscf.common.sip.proxy import OwnUris
     from opencscf.diameter.rx import MediaComponent
     from opencscf.pcscf.config import PcscfConfig
 
-K = TypeVar("K", bound=Hashable)
+Fields: TypeAlias = "dict[str, str | int | float | None]"  # of a Report
 
 BINDING = "binding"  # the kind of record under which bindings are saved
 
@@ -196,6 +198,7 @@ class Call:
     rx: RxSession = RxSession.NONE
     requested: tuple[MediaComponent, ...] = ()  # what the PCRF was last asked for
     offer: Offer | None = None  # made in a response; its answer is yet to come in PRACK or ACK
+    renegotiated_with: str | None = None  # the callee's tag of the dialog in which PRACK or UPDATE made a new answer
     answered_at: float | None = None
     is_over: bool = False
 
@@ -267,13 +270,21 @@ def same_uri(one: str, other: str) -> bool:
     return False
 
 
+def peer_of(request: Request) -> str | None:
+    """Write where a request came from, for the operator."""
+    if request.flow is None:
+        return None
+    host, port = request.flow.remote
+    return f"{with_brackets(host)}:{port}"
+
+
 def loose_route(uri: str) -> str:
     """Write a Route value for a URI, which becomes a loose router's if it is not yet one."""
     parsed = SipUri.parse(uri)
     return f"<{uri if parsed.lr else parsed.with_param('lr')}>"
 
 
-def _key_or_none(uri: str) -> str | None:
+def _key_or_none(uri: str) -> Impu | None:
     with suppress(ParseError):
-        return identity_key(uri)
+        return impu_of(parse_uri(uri))
     return None

@@ -20,7 +20,7 @@ _NAME: Final = re.compile(rf"(\s*[{TOKEN_CHARS}]+\s+)?\s*([{TOKEN_CHARS}]+)\s*="
 
 
 def for_ue(response: Response) -> Response:
-    """Copy a response without what a UE must not see: charging, private identities and the keys (PG-01, PT-12, PA-04)."""
+    """Copy a response without charging, private identities and keys, which no UE may see (PG-01, PT-12, PA-04)."""
     copy = response.copy()
     hide_from_ue(copy)
     for name in ("WWW-Authenticate", "Proxy-Authenticate"):

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 from opencscf.common.errors import ParseError
 from opencscf.common.sip.headers import NameAddr
 from opencscf.common.sip.params import Params, is_token, parse_params, quote
-from opencscf.common.sip.uri import SipUri, parse_uri
 
 if TYPE_CHECKING:
     from opencscf.common.sip.message import Message
@@ -88,12 +87,6 @@ def asserted_identities(message: Message) -> list[NameAddr]:
 def associated_uris(message: Message) -> list[NameAddr]:
     """Read P-Associated-URI (RFC 7315 4.1): the registered identities, the default one first."""
     return [NameAddr.parse(text) for text in message.values("P-Associated-URI")]
-
-
-def identity_key(uri: str) -> str:
-    """Put a public user identity into the one form that equal ones share; ParseError if it is no identity."""
-    parsed = parse_uri(uri)
-    return parsed.aor if isinstance(parsed, SipUri) else parsed.canonical
 
 
 def wants_identity_hidden(message: Message) -> bool:
