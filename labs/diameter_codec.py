@@ -117,6 +117,10 @@ class Members:
             by_key.setdefault((avp.code, avp.vendor_id), []).append(avp)
         self._by_key = by_key
 
+    def everything(self) -> list[Avp]:
+        """Return every AVP, those of one key together."""
+        return [avp for avps in self._by_key.values() for avp in avps]
+
     def all(self, key: Key) -> list[Avp]:
         """Return every AVP of that key, in order."""
         return self._by_key.get(key, [])

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from opencscf.common.errors import ParseError
 from opencscf.labs import diameter_codec as codec
 from opencscf.labs.diameter_codec import Answer, Avp, AvpError, Grammar, Key, Received, ResultCode, make
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 CAPABILITIES_EXCHANGE: Final = 257
 DEVICE_WATCHDOG: Final = 280
@@ -53,7 +50,7 @@ class Application(Protocol):
 
     application_id: int
     product_name: str
-    grammars: Mapping[int, Grammar]
+    grammars: dict[int, Grammar]
     answer_avps: tuple[Avp, ...]  # what every answer has between Session-Id and result
 
     def answer(self, request: Received) -> Answer:
