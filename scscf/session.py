@@ -78,7 +78,7 @@ def _on_originating_request(
     target = copy.request_uri
     if not copy.routes and (not isinstance(target, SipUri) or _is_home(target, config)):
         icscf = SipUri.parse(config.scscf.icscf)
-        copy.prepend("Route", f"<{icscf if icscf.lr else icscf.with_param('lr')}>")
+        copy.prepend("Route", f"<{icscf.with_param('lr')}>")
     forward = Forward((Branch(copy),), _record_route(request, _ORIGINATING_SIDE))
     return [forward, *_session_report("originating", request, impu=impu)]
 

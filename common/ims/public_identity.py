@@ -19,8 +19,13 @@ _DIGITS = re.compile(r"[0-9]+", re.ASCII)
 
 
 def impu_of(uri: SipUri | TelUri) -> Impu:
-    """The one text by which an identity is known: no parameters, no port, no visual separators."""
-    return Impu(uri.canonical if isinstance(uri, TelUri) else uri.aor)
+    """The one text by which an identity is known: no parameters, no port, no visual separators.
+
+    A SIPS URI names the same user as the SIP URI (RFC 3261 19.1), and that is how the HSS knows them.
+    """
+    if isinstance(uri, TelUri):
+        return Impu(uri.canonical)
+    return Impu(f"sip:{uri.aor.partition(':')[2]}")
 
 
 def forms_of(uri: SipUri | TelUri, domain: str) -> Iterator[Impu]:
