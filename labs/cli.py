@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(*error.faults, sep="\n", file=sys.stderr)
         return CONFIG_FAULT
     except OpencscfError as error:
-        print(f"opencscf: {error}", file=sys.stderr)
+        print(*(f"opencscf: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
         return FAILURE
     except KeyboardInterrupt:
         return 130

@@ -174,6 +174,7 @@ async def _spawn(plan: ProcessPlan) -> asyncio.subprocess.Process:
     with plan.log.open("wb") as log:
         return await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",  # what lies in the lab's directory is not to be imported
             "-m",
             plan.module,
             "--config",

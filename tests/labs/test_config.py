@@ -40,20 +40,36 @@ def test_commented_out_keys_show_their_defaults() -> None:
     [
         pytest.param('mcc = "001"\n', "", "network.mcc: missing key, expected three digits", id="missing key"),
         pytest.param('mnc = "01"', "mnc = 1", "network.mnc: expected two or three digits", id="wrong type"),
-        pytest.param('pcscf = "', 'pcsf = "', 'network.pcsf: unknown key, did you mean "network.pcscf"?', id="unknown key"),
+        pytest.param(
+            'pcscf = "', 'pcsf = "', 'network.pcsf: unknown key, did you mean "network.pcscf"?', id="unknown key"
+        ),
         pytest.param("127.0.1.11", "127.0.1.10", "network: icscf: expected an address of its own", id="address twice"),
         pytest.param("127.0.1.11", "nowhere", "network.icscf: expected a specific IP address", id="no address"),
         pytest.param('amf = "8000"', "", None, id="amf has a default"),
-        pytest.param("001010000000002", "001020000000002", "subscriber[1].imsi: expected an IMSI of this", id="foreign IMSI"),
+        pytest.param(
+            "001010000000002", "001020000000002", "subscriber[1].imsi: expected an IMSI of this", id="foreign IMSI"
+        ),
         pytest.param("001010000000002", "001010000000001", "IMSI 001010000000001 is given twice", id="IMSI twice"),
         pytest.param("15550000002", "15550000001", "MSISDN 15550000001 is given twice", id="MSISDN twice"),
-        pytest.param('op = "', 'opc = "dbc59adcb6f9a0ef735477b7fadf8374"\nop = "', "expected either op or opc", id="both"),
-        pytest.param('op = "dbc59adcb6f9a0ef735477b7fadf8374"', "", "expected either op or opc", id="neither OP nor OPc"),
-        pytest.param('# mode = "best-effort"', 'mode = "must"', 'rx.mode: expected "best-effort" or "off"', id="Rx mode"),
+        pytest.param(
+            'op = "', 'opc = "dbc59adcb6f9a0ef735477b7fadf8374"\nop = "', "expected either op or opc", id="both"
+        ),
+        pytest.param(
+            'op = "dbc59adcb6f9a0ef735477b7fadf8374"', "", "expected either op or opc", id="neither OP nor OPc"
+        ),
+        pytest.param(
+            '# mode = "best-effort"', 'mode = "must"', 'rx.mode: expected "best-effort" or "off"', id="Rx mode"
+        ),
         pytest.param("# min_expires_s = 60", "min_expires_s = 600000", None, id="equal limits are in order"),
-        pytest.param("# max_expires_s = 600000", "max_expires_s = 60", "registration: expected min_expires_s", id="limits"),
-        pytest.param("# port = 5060", 'addresses = ["127.0.1.10", "::1"]', "ue.addresses: 127.0.1.10 is a CSCF's", id="UE"),
-        pytest.param("# port = 5060", 'addresses = ["::1", "::1"]', "ue: addresses: expected a different", id="UEs alike"),
+        pytest.param(
+            "# max_expires_s = 600000", "max_expires_s = 60", "registration: expected min_expires_s", id="limits"
+        ),
+        pytest.param(
+            "# port = 5060", 'addresses = ["127.0.1.10", "::1"]', "ue.addresses: 127.0.1.10 is a CSCF's", id="UE"
+        ),
+        pytest.param(
+            "# port = 5060", 'addresses = ["::1", "::1"]', "ue: addresses: expected a different", id="UEs alike"
+        ),
         pytest.param("# port = 5060", 'addresses = ["::1"]', "ue.addresses: expected at least 2", id="one UE"),
         pytest.param("[rx]", "[rx", "not TOML", id="no TOML"),
     ],

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,7 +19,7 @@ from opencscf.scscf.config import ScscfConfig
 if TYPE_CHECKING:
     from pathlib import Path
 
-SCHEMAS = {
+SCHEMAS: dict[str, Any] = {
     "hss": HssSettings,
     "pcrf": PcrfSettings,
     "scscf": ScscfConfig,
@@ -36,13 +36,13 @@ def lab() -> LabSettings:
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-@pytest.mark.parametrize("is_ipv6", [False, True], ids=["IPv4", "IPv6"])
-def test_each_node_accepts_what_is_rendered_for_it(lab: LabSettings, tmp_path: Path, name: str, is_ipv6: bool) -> None:  # noqa: FBT001
-    if is_ipv6:
-        lab = dataclasses.replace(lab, network=IPV6)
-    text = render.render(lab)[name]
-    settings = loads(text, SCHEMAS[name], tmp_path / f"{name}.toml")
-    assert settings.health.port == 8080  # type: ignore[attr-defined]  # every schema has [health]
+@pytest.mark.parametrize("network", [Network("001", "01"), IPV6], ids=["IPv4", "IPv6"])
+def test_each_node_accepts_what_is_rendered_for_it(
+    lab: LabSettings, tmp_path: Path, name: str, network: Network
+) -> None:
+    text = render.render(dataclasses.replace(lab, network=network))[name]
+    settings: Any = loads(text, SCHEMAS[name], tmp_path / f"{name}.toml")  # Any: one of five schemas
+    assert settings.health.port == 8080
 
 
 def test_every_scalar_key_of_the_nodes_tables_is_explained(lab: LabSettings) -> None:

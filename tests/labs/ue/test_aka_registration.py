@@ -74,7 +74,7 @@ def test_endless_challenges_are_a_loop_that_ends(with_registrar: Any) -> None:
 def test_lost_requests_are_retransmitted(with_registrar: Any) -> None:
     async def scenario(registrar: Any, ue: Ue) -> None:
         receive = registrar.endpoint._receive
-        lost = []
+        lost: list[bytes] = []
 
         def lossy(data: bytes, source: tuple[str, int]) -> None:
             if len(lost) < 2:

@@ -34,6 +34,8 @@ def test_video_is_refused_in_its_place_3264_6() -> None:
     assert lines == [b"m=video 0 RTP/AVP 99", b"m=audio 49152 RTP/AVP 8"]
 
 
-@pytest.mark.parametrize("offer", [b"", b"v=0", b"m=audio", b"m=audio 1", b"m=video 5 RTP/AVP 9", b"m=audio 0 RTP/AVP 8"])
+@pytest.mark.parametrize(
+    "offer", [b"", b"v=0", b"m=audio", b"m=audio 1", b"m=video 5 RTP/AVP 9", b"m=audio 0 RTP/AVP 8"]
+)
 def test_offer_without_voice_has_no_answer(offer: bytes) -> None:
     assert voice_answer(offer, "127.0.2.2", 2) is None
