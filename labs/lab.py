@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from opencscf.common.errors import StartupError
 from opencscf.common.node.clock import SystemClock
+from opencscf.common.node.process import FLUSH_S
 from opencscf.common.node.trace import host_port
 from opencscf.labs import ladder, render
 from opencscf.labs.processes import Port, ProcessGroup, check_port, check_ports
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
     from opencscf.labs.ue.ue import Ue
 
 TRACING_NODES: Final = ("ue1", "pcscf", "icscf", "scscf", "ue2")
-SETTLE_S: Final = 0.3  # traces are written in batches: this long without a new line, and they are complete
-SETTLE_LIMIT_S: Final = 3.0
+TRACE_DELAY_S: Final = FLUSH_S + 0.3  # the nodes write their traces in batches
 
 
 class Interrupted(BaseException):
@@ -107,7 +107,7 @@ async def _walk_and_show(lab: LabSettings, directory: Path, console: Console, ue
         await walk(ues[0], ues[1], console.step)
     except StepError as error:
         failure = error
-    await _settle(directory)
+    await asyncio.sleep(TRACE_DELAY_S)
     console.show("", *_ladder(lab, directory, colour=console.has_colour), "")
     if failure is not None:
         raise failure
@@ -148,19 +148,6 @@ async def _until_signal(main: Callable[[], Coroutine[None, None, None]]) -> None
         if received:
             raise Interrupted(received[0]) from None
         raise
-
-
-async def _settle(directory: Path) -> None:
-    """Wait until the traces have stopped growing."""
-    deadline = time.monotonic() + SETTLE_LIMIT_S
-    sizes: list[int] = []
-    while time.monotonic() < deadline:
-        await asyncio.sleep(SETTLE_S)
-        paths = [render.trace_path(directory, node) for node in TRACING_NODES]
-        now = [path.stat().st_size if path.exists() else 0 for path in paths]
-        if now == sizes:
-            return
-        sizes = now
 
 
 def lifelines(lab: LabSettings) -> list[Lifeline]:

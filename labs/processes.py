@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 40.0  # a node itself gives up before, and says why
 HEALTH_INTERVAL_S = 0.05
 HEALTH_TIMEOUT_S = 2.0
 STOP_TIMEOUT_S = 4.0
