@@ -243,8 +243,8 @@ class DiameterClient:
     def _unavailable(self) -> PeerUnavailable:
         if len(self._peers) == 1:
             peer = self._peers[0]
-            return PeerUnavailable(peer.name, peer.reason)
-        reasons = "; ".join(f"{peer.name}: {peer.reason}" for peer in self._peers)
+            return PeerUnavailable(peer.name, peer.why_not)
+        reasons = "; ".join(f"{peer.name}: {peer.why_not}" for peer in self._peers)
         return PeerUnavailable(f"all {len(self._peers)} peers", reasons)
 
     def _tick(self) -> None:
@@ -259,7 +259,7 @@ class _Peer:
 
     def __init__(self, client: DiameterClient, settings: PeerSettings) -> None:
         self.name = f"{settings.host} ({host_port((settings.address, settings.port))})"
-        self.reason = "not connected yet"
+        self._reason = "not connected yet"
         self.closed = asyncio.Event()
         self.closed.set()
         self.machine = PeerMachine(
@@ -281,17 +281,23 @@ class _Peer:
         connection = self._connection
         return None if connection is None or connection.is_congested else self.machine.rank
 
+    @property
+    def why_not(self) -> str:
+        """Tell why the peer cannot be asked."""
+        is_congested = self._connection is not None and self._connection.is_congested
+        return self._reason or ("does not read what we send" if is_congested else "not open")
+
     def status(self) -> PeerStatus:
         """Tell how it stands with the peer."""
         is_open = self.machine.rank is not None
         address = host_port((self._settings.address, self._settings.port))
-        return PeerStatus(self._settings.host, address, is_open, "" if is_open else self.reason)
+        return PeerStatus(self._settings.host, address, is_open, "" if is_open else self._reason)
 
     def ask(self, question: DiameterQuestion[Any], reply: Callable[[Any], None]) -> None:
         """Send a question on the open connection."""
         client, connection = self._client, self._connection
         if connection is None:
-            reply(PeerUnavailable(self.name, self.reason))
+            reply(PeerUnavailable(self.name, self.why_not))
             return
         number = client.identifiers.next()
         data = client.encode(question, number)
@@ -477,13 +483,13 @@ class _Peer:
             self._end(header.hop_by_hop, PeerUnavailable(self.name, f"unusable answer: {message.reason}"))
 
     def _on_usable(self, event: str) -> None:
-        self.reason = ""
+        self._reason = ""
         self._log("info", event)
         self._client.on_peer_state(self.status())
 
     def _on_unusable(self, event: str, reason: str) -> None:
-        is_news = reason != self.reason  # a peer that stays away is told once
-        self.reason = reason
+        is_news = reason != self._reason  # a peer that stays away is told once
+        self._reason = reason
         self._end_all(reason)
         self._log("warning" if is_news else "debug", event, reason=reason)
         if is_news:

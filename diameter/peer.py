@@ -339,9 +339,13 @@ class PeerMachine:
     def _set_watchdog(self, now: float) -> None:
         self._deadline = now + self._interval_s
 
+    def _draw_interval(self) -> None:
+        watchdog_s = self._timers.watchdog_s
+        self._interval_s = watchdog_s + min(MAX_JITTER_S, watchdog_s / 3) * self._jitter()
+
     def _send_watchdog(self, now: float) -> Transmit:
         self._watchdog_is_pending = True
-        self._interval_s = self._timers.watchdog_s + MAX_JITTER_S * self._jitter()
+        self._draw_interval()
         self._set_watchdog(now)
         return self._request(Command.DEVICE_WATCHDOG, self._node.origin())
 
@@ -352,7 +356,7 @@ class PeerMachine:
             return [self._send_watchdog(now)]
         self._health = Health.OKAY
         self._watchdog_is_pending = False
-        self._interval_s = self._timers.watchdog_s + MAX_JITTER_S * self._jitter()
+        self._draw_interval()
         self._set_watchdog(now)
         return []
 
