@@ -38,7 +38,7 @@ class Trace:
         try:
             self._file = path.open("ab", buffering=0)
         except OSError as error:
-            raise StartupError(f"{node}: log.trace: cannot write {path}: {error.strerror}") from error
+            raise StartupError(f"log.trace: cannot write {path}: {error.strerror}") from error
 
     def message(self, direction: str, message: Message, target: Hop | Flow) -> None:
         """Write a line about a SIP message."""

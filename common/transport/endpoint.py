@@ -46,6 +46,7 @@ class SipEndpoint:
         self._udp: list[UdpListener] = []
         self._tcp: list[TcpListener] = []
         self._sources: dict[str, str] = {}
+        self._is_closed = False
         try:
             for settings in listen:
                 self._open(settings)
@@ -73,6 +74,8 @@ class SipEndpoint:
 
     def send(self, data: bytes, target: Hop | Flow) -> None:
         """Send a message; if it turns out that the target cannot be reached, `failed` is told later."""
+        if self._is_closed:
+            return
         listener = self._listener_for(target)
         if isinstance(listener, UdpListener):
             remote = target.remote if isinstance(target, Flow) else (target.host, target.port)
@@ -92,7 +95,9 @@ class SipEndpoint:
         return listener.address if listener is not None else self.addresses[0]
 
     async def close(self) -> None:
-        """Stop receiving, and free the ports."""
+        """Stop receiving, and free the ports; nothing is sent or told any more."""
+        self._is_closed = True
+        self._handlers = None
         for udp in self._udp:
             udp.close()
         for tcp in self._tcp:

@@ -3,6 +3,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from opencscf.common.node.clock import FakeClock, SystemClock, TimerWheel
 
 EPOCH = 1_790_000_000.123

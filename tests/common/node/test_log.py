@@ -3,6 +3,7 @@ import io
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from opencscf.common.node.clock import FakeClock
 from opencscf.common.node.log import LINES_PER_SECOND, MAX_VALUE, Log, quote, timestamp
 from opencscf.common.node.settings import LogLevel

@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from opencscf.common.errors import StartupError
 from opencscf.common.node.clock import FakeClock
 from opencscf.common.node.log import Log
@@ -67,7 +68,7 @@ def test_a_trace_is_continued(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(StartupError, match=r"pcscf: log\.trace: cannot write .*: Is a directory"):
+    with pytest.raises(StartupError, match=r"^log\.trace: cannot write .*: Is a directory"):
         trace_to(tmp_path)
 
 
