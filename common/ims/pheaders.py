@@ -124,10 +124,10 @@ def _remove_network_provided_access(message: Message) -> None:
         return
     values = message.values("P-Access-Network-Info")
     kept = [value for value in values if "network-provided" not in value.lower()]
-    if len(kept) < len(values):
+    if not kept:
         message.remove("P-Access-Network-Info")
-        for value in kept:
-            message.append("P-Access-Network-Info", value)
+    elif len(kept) < len(values):
+        message.set("P-Access-Network-Info", ", ".join(kept))
 
 
 def _words(privacy: str) -> set[str]:

@@ -1,0 +1,124 @@
+"""RFC 7315, RFC 3325 and the trust boundary of TS 24.229 4.4."""
+
+import pytest
+
+from opencscf.common.errors import ParseError
+from opencscf.common.ims.pheaders import (
+    CHARGING,
+    TRUST_DOMAIN_ONLY,
+    ChargingVector,
+    asserted_identities,
+    associated_uris,
+    called_party,
+    hide_from_ue,
+    preferred_identities,
+    remove_untrusted,
+    visited_network_id,
+    wants_identity_hidden,
+)
+from opencscf.common.sip.message import Request
+
+MANDATORY = (
+    ("Via", "SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1"),
+    ("From", "<sip:alice@ims.test>;tag=1"),
+    ("To", "<sip:bob@ims.test>"),
+    ("Call-ID", "1"),
+    ("CSeq", "1 MESSAGE"),
+)
+
+
+def message(*headers: tuple[str, str]) -> Request:
+    return Request.new("MESSAGE", "sip:bob@ims.test", [*MANDATORY, *headers])
+
+
+@pytest.mark.parametrize(
+    ("text", "icid", "host"),
+    [
+        pytest.param("icid-value=1234bc;icid-generated-at=192.0.2.1", "1234bc", "192.0.2.1", id="tokens"),
+        pytest.param('icid-value="a@b;c"; orig-ioi="x"', "a@b;c", None, id="quoted value"),
+        pytest.param("icid-value=1;icid-generated-at=[2001:db8::1]", "1", "[2001:db8::1]", id="IPv6 host"),
+        pytest.param("orig-ioi=x;ICID-Value=7", "7", None, id="any order and case"),
+    ],
+)
+def test_charging_vector_is_read(text: str, icid: str, host: str | None) -> None:
+    vector = ChargingVector.parse(text)
+    assert (vector.icid_value, vector.icid_generated_at) == (icid, host)
+    assert ChargingVector.parse(str(vector)) == vector
+
+
+@pytest.mark.parametrize("text", ["", "orig-ioi=x", "icid-value", "icid-value=", '"'])
+def test_charging_vector_without_icid_is_malformed(text: str) -> None:
+    with pytest.raises(ParseError):
+        ChargingVector.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("icid", "text"),
+    [
+        pytest.param("abc1", "icid-value=abc1;icid-generated-at=192.0.2.1", id="token"),
+        pytest.param("a b", 'icid-value="a b";icid-generated-at=192.0.2.1', id="quoted when it is no token"),
+    ],
+)
+def test_charging_vector_is_written(icid: str, text: str) -> None:
+    assert str(ChargingVector.new(icid, "192.0.2.1")) == text
+
+
+def test_visited_network_id_is_quoted() -> None:
+    assert visited_network_id('a "network"') == '"a \\"network\\""'
+
+
+def test_identities_are_read() -> None:
+    both = '"A, B" <sip:alice@ims.test>, <tel:+15550001>'
+    given = message(("P-Preferred-Identity", both), ("P-Asserted-Identity", both), ("P-Associated-URI", both))
+    for read in (preferred_identities, asserted_identities, associated_uris):
+        assert [identity.uri for identity in read(given)] == ["sip:alice@ims.test", "tel:+15550001"]
+        assert read(message()) == []
+
+
+def test_called_party_is_read() -> None:
+    called = called_party(message(("P-Called-Party-ID", "<sip:bob@ims.test>")))
+    assert called is not None
+    assert called.uri == "sip:bob@ims.test"
+    assert called_party(message()) is None
+
+
+@pytest.mark.parametrize(
+    ("privacy", "hidden"),
+    [
+        pytest.param("id", True, id="PT-12 RFC3325-9.3 id"),
+        pytest.param("header; ID ;critical", True, id="PT-12 RFC3323-4.2 among others"),
+        pytest.param("none", False, id="PT-12 none"),
+        pytest.param("user;header", False, id="PT-12 other services"),
+        pytest.param("identity", False, id="PT-12 a longer word"),
+    ],
+)
+def test_privacy(privacy: str, hidden: bool) -> None:  # noqa: FBT001 - a column of the table
+    assert wants_identity_hidden(message(("Privacy", privacy))) is hidden
+    given = message(("Privacy", privacy), ("P-Asserted-Identity", "<sip:alice@ims.test>"))
+    hide_from_ue(given)
+    assert given.has("P-Asserted-Identity") is not hidden
+
+
+@pytest.mark.parametrize("name", [*CHARGING, *TRUST_DOMAIN_ONLY])
+def test_a_ue_cannot_say_what_the_network_says(name: str) -> None:
+    """PG-01: and nothing else is touched."""
+    given = message((name, "x"), ("P-Preferred-Service", "urn:x"), (name, "y"))
+    remove_untrusted(given)
+    assert given == message(("P-Preferred-Service", "urn:x"))
+
+
+@pytest.mark.parametrize("name", CHARGING)
+def test_a_ue_does_not_see_charging(name: str) -> None:
+    """PG-01."""
+    given = message((name, "x"), ("P-Asserted-Identity", "<sip:alice@ims.test>"))
+    hide_from_ue(given)
+    assert given == message(("P-Asserted-Identity", "<sip:alice@ims.test>"))
+
+
+def test_only_network_provided_access_information_is_removed() -> None:
+    """PG-01."""
+    given = message(("P-Access-Network-Info", "3GPP-E-UTRAN-FDD;cell=1, IEEE-802.11; Network-Provided"))
+    remove_untrusted(given)
+    assert given == message(("P-Access-Network-Info", "3GPP-E-UTRAN-FDD;cell=1"))
+    remove_untrusted(given)
+    assert given == message(("P-Access-Network-Info", "3GPP-E-UTRAN-FDD;cell=1"))

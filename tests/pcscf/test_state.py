@@ -1,0 +1,154 @@
+"""What the P-CSCF remembers and how it finds it again."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from opencscf.common.sip.flow import Flow, Transport
+from opencscf.pcscf.state import Binding, Call, CallKey, Calls, Registrations, loose_route, same_uri
+
+FLOW = Flow(Transport.UDP, ("192.0.2.10", 5060), ("192.0.2.101", 5060))
+ALICE = Binding(
+    token="a",
+    impi="1@ims.test",
+    aor="sip:alice@ims.test",
+    contact="sip:alice@192.0.2.101",
+    flow=FLOW,
+    service_route=("sip:scscf.ims.test;lr",),
+    identities=("sip:alice@ims.test", "tel:+15550001"),
+    expires_at=10.0,
+)
+BOB = replace(ALICE, token="b", aor="sip:bob@ims.test", contact="sip:bob@192.0.2.101", identities=("sip:bob@ims.test",))
+
+
+def registrations(*bindings: Binding) -> Registrations:
+    found = Registrations()
+    for binding in bindings:
+        found.put(binding)
+    return found
+
+
+def test_binding_survives_the_store() -> None:
+    assert Binding.from_record("a", ALICE.to_record()) == ALICE
+
+
+def test_connection_does_not_survive_the_store() -> None:
+    tcp = replace(ALICE, flow=Flow(Transport.TCP, *FLOW[1:3], connection=7))
+    assert Binding.from_record("a", tcp.to_record()).flow == Flow(Transport.TCP, *FLOW[1:3], connection=0)
+
+
+@pytest.mark.parametrize(
+    ("uri", "identity"),
+    [
+        pytest.param("sip:alice@IMS.test:5060;transport=tcp", "sip:alice@ims.test", id="PT-02 same address of record"),
+        pytest.param("tel:+1-555-0001", "tel:+15550001", id="PT-02 visual separators"),
+        pytest.param("sip:bob@ims.test", None, id="PT-02 somebody else"),
+        pytest.param("urn:service:sos", None, id="PT-02 no identity at all"),
+    ],
+)
+def test_identity_matching(uri: str, identity: str | None) -> None:
+    assert ALICE.identity_matching(uri) == identity
+
+
+@pytest.mark.parametrize(
+    ("bindings", "flow", "claimed", "token"),
+    [
+        pytest.param([ALICE], FLOW, ["sip:bob@ims.test"], "a", id="PT-02 one user on the flow, whatever it claims"),
+        pytest.param([ALICE, BOB], FLOW, ["sip:bob@ims.test"], "b", id="PT-02 many users: by identity"),
+        pytest.param([ALICE, BOB], FLOW, ["sip:x@ims.test", "tel:+15550001"], "a", id="PT-02 second claim"),
+        pytest.param([ALICE, BOB], FLOW, ["sip:x@ims.test"], None, id="PT-08 many users and none of them"),
+        pytest.param(
+            [ALICE], FLOW._replace(transport=Transport.TCP, remote=("192.0.2.101", 40000)),
+            ["sip:alice@ims.test"], "a", id="PT-02 new connection from the same host",
+        ),
+        pytest.param(
+            [ALICE], FLOW._replace(remote=("192.0.2.101", 40000)), ["sip:bob@ims.test"], None,
+            id="PT-08 same host, identity not registered from there",
+        ),
+        pytest.param(
+            [ALICE], FLOW._replace(remote=("192.0.2.66", 5060)), ["sip:alice@ims.test"], None,
+            id="PT-08 another host with a known identity",
+        ),
+        pytest.param([], FLOW, ["sip:alice@ims.test"], None, id="PT-08 nobody registered"),
+    ],
+)  # fmt: skip
+def test_originator(bindings: list[Binding], flow: Flow, claimed: list[str], token: str | None) -> None:
+    found = registrations(*bindings).originator(flow, claimed)
+    assert (found.token if found else None) == token
+
+
+def test_latest_of_several_contacts_is_the_originator() -> None:
+    second = replace(
+        ALICE, token="c", contact="sip:alice@192.0.2.101:5070", flow=FLOW._replace(remote=("192.0.2.101", 5070))
+    )
+    found = registrations(ALICE, second).originator(FLOW._replace(remote=("192.0.2.101", 40000)), ["tel:+15550001"])
+    assert found == second
+
+
+def test_removed_binding_is_found_nowhere() -> None:
+    found = registrations(ALICE, BOB)
+    assert found.remove("a") == ALICE
+    assert found.remove("a") is None
+    assert found.get("a") is None
+    assert found.find(ALICE.aor, ALICE.contact) is None
+    assert found.of_aor(ALICE.aor) == []
+    assert found.is_ue_flow(FLOW), "the other user is still there"
+    found.remove("b")
+    assert not found.is_ue_flow(FLOW)
+    assert len(found) == 0
+    assert not any(vars(found).values()), "no index keeps anything"
+
+
+def test_binding_that_moves_is_found_at_its_new_place_only() -> None:
+    moved = replace(ALICE, flow=FLOW._replace(remote=("192.0.2.7", 5060)), identities=("urn:no-identity",))
+    found = registrations(ALICE, moved)
+    assert list(found) == [moved]
+    assert not found.is_ue_flow(FLOW)
+    assert found.is_ue_flow(moved.flow)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("sip:a@h", "sip:a@H;transport=udp", True),
+        ("sip:a@h", "sip:b@h", False),
+        ("urn:x", "urn:x", True),
+        ("urn:x", "sip:a@h", False),
+    ],
+)
+def test_same_uri(one: str, other: str, *, same: bool) -> None:
+    assert same_uri(one, other) is same
+
+
+def test_loose_route() -> None:
+    assert loose_route("sip:h;lr") == "<sip:h;lr>"
+    assert loose_route("sip:h:5060;x=1") == "<sip:h:5060;x=1;lr>"
+
+
+def call(token: str = "a", tag: str = "caller", *, is_originating: bool = True) -> Call:
+    return Call(
+        CallKey("1", token, is_originating, tag), "sip:alice@ims.test", "192.0.2.101", "sip:1@ims.test", None, "s"
+    )
+
+
+def test_both_sides_of_a_call_to_oneself_are_told_apart() -> None:
+    """A request within a dialog is found by the tags, whichever side it comes from."""
+    calls, caller, callee = Calls(), call(), call(is_originating=False)
+    calls.put(caller)
+    calls.put(callee)
+    assert calls.in_dialog("1", "a", ue_tag="caller", peer_tag="callee") is caller
+    assert calls.in_dialog("1", "a", ue_tag="callee", peer_tag="caller") is callee
+    assert calls.in_dialog("1", "a", ue_tag="x", peer_tag="y") is None
+    assert calls.of_binding("a") == [caller, callee]
+
+
+def test_removed_call_is_found_nowhere() -> None:
+    calls, one = Calls(), call()
+    calls.put(one)
+    calls.remove(call())
+    assert len(calls) == 1, "another call with the same key is not this one"
+    calls.remove(one)
+    calls.remove(one)
+    state: dict[str, Any] = vars(calls)
+    assert not any(state.values())
