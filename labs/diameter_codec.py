@@ -19,7 +19,7 @@ from diameter.message.packer import ConversionError, Unpacker  # type: ignore[im
 
 from opencscf.common.errors import ParseError
 
-__all__ = ["Answer", "Avp", "AvpError", "Grammar", "Key", "Received", "ResultCode", "decode", "encode", "make"]
+__all__ = ["Avp", "MessageHeader"]  # the library's own, for the users of this module
 
 MAX_MESSAGE_BYTES: Final = 1 << 20
 MAX_AVPS: Final = 1000
@@ -42,6 +42,9 @@ class ResultCode(NamedTuple):
 
     code: int
     vendor: int = 0
+
+    def __str__(self) -> str:
+        return str(self.code) if self.vendor == 0 else f"experimental-{self.code}"
 
     @property
     def is_protocol_error(self) -> bool:

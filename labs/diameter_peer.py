@@ -100,7 +100,7 @@ class LocalNode:
             self.report.event("warning", "request-refused", command=name, code=fault.result.code, reason=fault.reason)
             answer = Answer(fault.result)
             avps = fault_avps(fault)
-        self.results[f"{name} {answer.result.code}"] += 1
+        self.results[f"{name} {answer.result}"] += 1
         session = request.all(codec.SESSION_ID)[:1]
         head = [*session, *self.application.answer_avps, codec.make_result(answer.result)]
         tail = request.all(PROXY_INFO)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import gc
 import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import uvloop
 
 from opencscf.common.errors import ConfigError, StartupError
 from opencscf.common.node.clock import SystemClock
+from opencscf.common.node.health import HealthServer
 from opencscf.common.node.log import Log
 from opencscf.labs.diameter_peer import Application, LocalNode
 from opencscf.labs.diameter_server import DiameterServer
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from opencscf.common.node.settings import HealthSettings, LogLevel
 
 S = TypeVar("S", bound="Settings")
+
+LOG_FLUSH_S: Final = 1.0
 
 
 class LogTable(Protocol):
@@ -124,11 +129,40 @@ async def _serve(name: str, settings: S, build: Callable[[S, Log], Service]) -> 
     )
     server = DiameterServer(node, clock)
     await server.start(identity.address, identity.port)
+    health = await _serve_health(name, settings.health, service, server)
+    gc.collect()
+    gc.freeze()  # thousands of subscribers need not be looked at again and again
     log.info("ready", address=identity.address, port=server.port, origin_host=identity.origin_host)
-    try:
-        await stopped.wait()
-    finally:
-        log.info("stopping")
-        await server.close()
-        service.close()
-        log.close()
+    while not stopped.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopped.wait(), LOG_FLUSH_S)
+        log.flush()
+    log.info("stopping")
+    if health is not None:
+        health.close()
+    await server.close()
+    service.close()
+    log.close()
+
+
+async def _serve_health(
+    name: str, settings: HealthSettings, service: Service, server: DiameterServer
+) -> HealthServer | None:
+    if settings.port == 0:
+        return None
+    node = server.node
+    started_at = server.clock.now()
+
+    def status() -> dict[str, object]:
+        return {
+            "node": name,
+            "status": "ok",
+            "peers": {host: peer.remote for host, peer in sorted(node.peers.items())},
+            "uptime_s": round(server.clock.now() - started_at, 1),
+            "answers": dict(sorted(node.results.items())),
+            **service.status(),
+        }
+
+    health = HealthServer(asyncio.get_running_loop(), (settings.address, settings.port), status)
+    await health.start()
+    return health

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import os
+import socket
 from typing import TYPE_CHECKING, Final, cast
 
 from opencscf.common.errors import StartupError
+from opencscf.common.node.trace import host_port
+from opencscf.common.transport.udp import bind
 from opencscf.labs.diameter_peer import LocalNode, ServedPeer
 
 if TYPE_CHECKING:
@@ -34,10 +35,8 @@ class DiameterServer:
     async def start(self, address: str, port: int) -> None:
         """Listen, or raise `StartupError`."""
         loop = asyncio.get_running_loop()
-        try:
-            self._server = await loop.create_server(lambda: _Connection(self), address, port, backlog=128)
-        except OSError as error:
-            raise StartupError(f"{address}:{port}/tcp {_why(error)}") from error
+        listening = bind((address, port), socket.SOCK_STREAM, "tcp")
+        self._server = await loop.create_server(lambda: _Connection(self), sock=listening)
         self._ticks = loop.call_later(TICK_S, self._tick)
 
     @property
@@ -80,8 +79,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        host, port = self._transport.get_extra_info("peername")[:2]
-        self._peer = ServedPeer(self._server.node, f"{host}:{port}", self._server.clock.now())
+        remote = host_port(self._transport.get_extra_info("peername")[:2])
+        self._peer = ServedPeer(self._server.node, remote, self._server.clock.now())
         self._server.connections.add(self)
         if len(self._server.connections) > MAX_CONNECTIONS:
             self._transport.abort()
@@ -109,11 +108,3 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
         elif self._transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
             self._transport.abort()
-
-
-def _why(error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return "is in use by another process"
-    if error.errno == errno.EADDRNOTAVAIL:
-        return "is not an address of this host"
-    return os.strerror(error.errno).lower() if error.errno else str(error)

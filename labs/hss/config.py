@@ -31,6 +31,7 @@ class HssTable:
     server_names: tuple[ScscfName, ...] = ()  # S-CSCFs to offer in Server-Capabilities
     mandatory_capabilities: tuple[Capability, ...] = ()
     optional_capabilities: tuple[Capability, ...] = ()
+    avoid_zero_octet_in_res: bool = False  # for SIPp, which cuts RES at a zero octet
     unregistered_services: bool = False  # calls to users who are not registered get an S-CSCF (TS 29.228 6.1.4.1)
 
 

@@ -12,7 +12,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from opencscf.common.errors import ParseError
-from opencscf.common.ims.aka import AUTS_BYTES, make_vector, next_sqn, resynchronised_sqn, verify_auts
+from opencscf.common.ims.aka import AUTS_BYTES, AuthVector, make_vector, next_sqn, resynchronised_sqn, verify_auts
 from opencscf.common.ims.milenage import RAND_BYTES
 from opencscf.labs import diameter_codec as codec
 from opencscf.labs.diameter_codec import Answer, Avp, AvpError, Grammar, Key, Received, ResultCode, make
@@ -235,7 +235,7 @@ class CxApplication:
                 self._report.event("error", "sqn-used-up", impi=subscription.impi)
                 raise Refused(codec.UNABLE_TO_COMPLY) from error
             self._database.use_sqn(subscription, sqn)
-            vector = make_vector(subscription.k, subscription.opc, sqn, subscription.amf, self._ids.octets(RAND_BYTES))
+            vector = self._vector(subscription, sqn)
             members = [
                 make(SIP_ITEM_NUMBER, number),
                 make(SIP_AUTHENTICATION_SCHEME, AKA_SCHEME),
@@ -246,6 +246,14 @@ class CxApplication:
             ]
             items.append(make(SIP_AUTH_DATA_ITEM, members))
         return items
+
+    def _vector(self, subscription: Subscription, sqn: int) -> AuthVector:
+        """Make a vector of a fresh RAND, drawn again if RES must not hold a zero octet."""
+        while True:
+            rand = self._ids.octets(RAND_BYTES)
+            vector = make_vector(subscription.k, subscription.opc, sqn, subscription.amf, rand)
+            if not (self._settings.hss.avoid_zero_octet_in_res and 0 in vector.xres):
+                return vector
 
     def _resynchronise(self, subscription: Subscription, resync: bytes) -> None:
         """Take over the UE's sequence number if its AUTS is genuine (TS 33.102 6.3.5)."""
