@@ -13,7 +13,6 @@ from opencscf.common.sip.params import (
     QUOTED,
     TOKEN_CHARS,
     Params,
-    is_token,
     parse_params,
     quote,
     split_elements,
@@ -48,9 +47,10 @@ MAX_CSEQ: Final = 2**31 - 1  # RFC 3261 8.1.1.5
 MAX_EXPIRES_S: Final = 2**32 - 1  # 20.19
 MALFORMED_EXPIRES_S: Final = 3600  # 20.10, 20.19
 
+_CSEQ: Final = re.compile(rf"([0-9]{{1,10}})[ \t]++([{TOKEN_CHARS}]++)")
 _VIA: Final = re.compile(
-    rf"SIP\s*+/\s*+2\.0\s*+/\s*+([{TOKEN_CHARS}]++)\s++({HOST})\s*+(?::\s*+([0-9]{{1,5}})\s*+)?(;.*)?",
-    re.IGNORECASE | re.ASCII | re.DOTALL,
+    rf"[Ss][Ii][Pp]\s*+/\s*+2\.0\s*+/\s*+([{TOKEN_CHARS}]++)\s++({HOST})\s*+(?::\s*+([0-9]{{1,5}})\s*+)?(;.*)?",
+    re.ASCII | re.DOTALL,
 )
 _NAME_ADDR: Final = re.compile(
     rf'(?:({QUOTED})\s*+|([^<>"]*+))<([A-Za-z][A-Za-z0-9+.\-]*+:[^<>\s]++)>\s*+(;.*)?', re.ASCII | re.DOTALL
@@ -73,13 +73,13 @@ class CSeq(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> CSeq:
         """Read `number method`."""
-        parts = text.split()
-        if len(parts) != 2 or not (parts[0].isascii() and parts[0].isdecimal()) or not is_token(parts[1]):
+        match = _CSEQ.fullmatch(text)
+        if match is None:
             raise ParseError("malformed CSeq")
-        # Length first: converting a number of thousands of digits is work that a peer should not set us.
-        if len(parts[0]) > 10 or (number := int(parts[0])) > MAX_CSEQ:
+        number = int(match[1])
+        if number > MAX_CSEQ:
             raise ParseError("the CSeq number is 2**31 or more")
-        return cls(number, parts[1])
+        return cls(number, match[2])
 
     def __str__(self) -> str:
         return f"{self.number} {self.method}"

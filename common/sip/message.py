@@ -13,7 +13,7 @@ from typing import Any, Final, Self, TypeVar
 from opencscf.common.errors import ParseError
 from opencscf.common.sip.flow import Flow
 from opencscf.common.sip.headers import CSeq, NameAddr, Via, parse_expires
-from opencscf.common.sip.names import CANONICAL
+from opencscf.common.sip.names import canonical_name
 from opencscf.common.sip.params import is_token, split_elements
 from opencscf.common.sip.reasons import REASONS
 from opencscf.common.sip.uri import SipUri, TelUri, parse_uri
@@ -57,30 +57,28 @@ class Message:
     def get(self, name: str) -> str | None:
         """The value of the first line of this name, unfolded; None if there is none."""
         try:
-            return _value(self._lines[self._names.index(CANONICAL[name])])
+            return _value(self._lines[self._names.index(canonical_name(name))])
         except ValueError:
             return None
 
     def get_all(self, name: str) -> list[str]:
-        """The value of each line of this name."""
-        wanted = CANONICAL[name]
-        return [_value(line) for line, name in zip(self._lines, self._names, strict=True) if name == wanted]
+        """Return the value of each line of this name."""
+        return self._values_of(canonical_name(name))
 
     def values(self, name: str) -> list[str]:
-        """The comma-separated elements of all lines of this name, in order.
+        """Return the comma-separated elements of all lines of this name, in order.
 
         Not for Date, WWW-Authenticate and others whose commas separate no elements (7.3.1).
         """
-        wanted = CANONICAL[name]
         elements: list[str] = []
-        for line, canonical in zip(self._lines, self._names, strict=True):
-            if canonical == wanted and (value := _value(line)):
+        for value in self._values_of(canonical_name(name)):
+            if value:
                 elements += split_elements(value)
         return elements
 
     def has(self, name: str) -> bool:
         """Whether there is a line of this name."""
-        return CANONICAL[name] in self._names
+        return canonical_name(name) in self._names
 
     @property
     def via(self) -> Via:
@@ -184,23 +182,24 @@ class Message:
 
     def set(self, name: str, value: str) -> None:
         """Make this the only line of its name, where the first one was, else at the end."""
-        canonical = CANONICAL[name]
+        canonical = canonical_name(name)
         try:
             position = self._names.index(canonical)
         except ValueError:
             position = len(self._names)
-        self._drop(canonical, position + 1)
+        if self._names.count(canonical) > 1:
+            self._drop(canonical, position + 1)
         self._splice(position, position + 1, canonical, _line(name, value))
 
     def prepend(self, name: str, value: str) -> None:
         """Add a line above the first one of its name, else at the top."""
-        canonical = CANONICAL[name]
+        canonical = canonical_name(name)
         position = self._names.index(canonical) if canonical in self._names else 0
         self._splice(position, position, canonical, _line(name, value))
 
     def append(self, name: str, value: str) -> None:
         """Add a line below the last one of its name, else at the end."""
-        canonical = CANONICAL[name]
+        canonical = canonical_name(name)
         position = len(self._names)
         if canonical in self._names:
             position -= self._names[::-1].index(canonical)
@@ -208,19 +207,19 @@ class Message:
 
     def remove(self, name: str) -> None:
         """Take out all lines of this name."""
-        canonical = CANONICAL[name]
+        canonical = canonical_name(name)
         if canonical in self._names:
             self._drop(canonical, 0)
             self._edited(canonical)
 
     def remove_first_value(self, name: str) -> None:
         """Take out the first comma-separated element of this name, if there is one."""
-        self._replace_first_value(CANONICAL[name], [])
+        self._replace_first_value(canonical_name(name), [])
 
     def replace_first_value(self, name: str, value: str) -> None:
         """Put a value in the place of the first comma-separated element of this name, if there is one."""
         _refuse_line_ends(value)
-        self._replace_first_value(CANONICAL[name], [value])
+        self._replace_first_value(canonical_name(name), [value])
 
     def set_body(self, body: bytes, content_type: str) -> None:
         """Give the message another body; an empty one takes Content-Type away."""
@@ -247,17 +246,26 @@ class Message:
 
     # Within
 
+    def _values_of(self, canonical: str) -> list[str]:
+        values: list[str] = []
+        position = -1
+        for _ in range(self._names.count(canonical)):
+            position = self._names.index(canonical, position + 1)
+            values.append(_value(self._lines[position]))
+        return values
+
     def _typed(self, canonical: str, parse: Callable[[str], T]) -> T:
-        value = self._typed_or_none(canonical, parse)
-        if value is None:
-            raise ParseError(f"no {canonical} header field")
-        return value
+        cached: T | None = self._cache.get(canonical)
+        if cached is None:
+            try:
+                position = self._names.index(canonical)
+            except ValueError:
+                raise ParseError(f"no {canonical} header field") from None
+            cached = self._cache[canonical] = parse(_value(self._lines[position]))
+        return cached
 
     def _typed_or_none(self, canonical: str, parse: Callable[[str], T]) -> T | None:
-        cached: T | None = self._cache.get(canonical)
-        if cached is None and (text := self.get(canonical)) is not None:
-            cached = self._cache[canonical] = parse(text)
-        return cached
+        return self._typed(canonical, parse) if canonical in self._names else None
 
     def _addresses(self, canonical: str) -> list[NameAddr]:
         cached: tuple[NameAddr, ...] | None = self._cache.get(canonical)
@@ -281,9 +289,9 @@ class Message:
     def _drop(self, canonical: str, start: int) -> None:
         """Take out the lines of a name from a position on."""
         names = self._names
-        while canonical in names[start:]:
-            start = names.index(canonical, start)
-            del names[start], self._lines[start]
+        for position in range(len(names) - 1, start - 1, -1):
+            if names[position] == canonical:
+                del names[position], self._lines[position]
 
     def _replace_first_value(self, canonical: str, replacement: list[str]) -> None:
         if canonical not in self._names:
@@ -440,8 +448,8 @@ class Response(Message):
 
 
 def _value(line: str) -> str:
-    """The field value of a line, unfolded (7.3.1)."""
-    value = line[line.index(":") + 1 :].strip(" \t\r\n")
+    """Return the field value of a line, unfolded (7.3.1)."""
+    value = line.partition(":")[2].strip(" \t\r\n")
     return _FOLD.sub(" ", value) if "\r\n" in value else value
 
 
@@ -465,7 +473,7 @@ def _new_lines(headers: Iterable[tuple[str, str]], body: bytes, content_type: st
     lines: list[str] = []
     names: list[str] = []
     for name, value in headers:
-        canonical = CANONICAL[name]
+        canonical = canonical_name(name)
         if canonical != "content-length":
             lines.append(_line(name, value))
             names.append(canonical)

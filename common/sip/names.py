@@ -7,7 +7,7 @@ from typing import Final
 from opencscf.common.errors import ParseError
 from opencscf.common.sip.params import is_token
 
-# The IANA registry of SIP header fields lists the compact forms; the second name of each pair is ours to look up.
+# RFC 3261 7.3.3 and, for later header fields, the IANA registry.
 COMPACT_FORMS: Final = {
     "a": "accept-contact",
     "b": "referred-by",
@@ -46,18 +46,8 @@ User-Agent Via Warning WWW-Authenticate
 """.split()
 
 
-class _CanonicalNames(dict[str, str]):
-    """The canonical name of each usual spelling; one that is not here is worked out, and not kept."""
-
-    def __missing__(self, name: str) -> str:
-        lowered = name.rstrip(" \t").lower()  # HCOLON allows white space before the colon
-        if not is_token(lowered):
-            raise ParseError("malformed header field name")
-        return COMPACT_FORMS.get(lowered, lowered)
-
-
-def _usual_spellings() -> _CanonicalNames:
-    canonical = _CanonicalNames()
+def _usual_spellings() -> dict[str, str]:
+    canonical: dict[str, str] = {}
     for name in _COMMON_NAMES:
         lowered = name.lower()
         canonical.update(dict.fromkeys((name, lowered, name.upper(), name.title()), lowered))
@@ -66,4 +56,15 @@ def _usual_spellings() -> _CanonicalNames:
     return canonical
 
 
-CANONICAL: Final = _usual_spellings()
+KNOWN: Final = _usual_spellings()  # a plain dict, for the hot path: the spellings that nearly all messages keep to
+
+
+def canonical_name(name: str) -> str:
+    """Return the one name that all spellings of a header field name share; ParseError if it is no name."""
+    known = KNOWN.get(name)
+    if known is not None:
+        return known
+    lowered = name.rstrip(" \t").lower()  # HCOLON allows white space before the colon
+    if not is_token(lowered):
+        raise ParseError("malformed header field name")
+    return KNOWN.get(lowered, lowered)

@@ -92,8 +92,10 @@ def split_elements(text: str) -> list[str]:
     """Take a comma-separated list apart, with respect for quoted strings and `<URIs>` (RFC 3261 7.3.1)."""
     if "," not in text:
         return [text]
-    if '"' not in text and "<" not in text:
-        return [part.strip() for part in text.split(",")]
+    if '"' not in text:
+        parts = text.split(",")
+        if all(part.count("<") == part.count(">") for part in parts):  # no comma inside a URI
+            return [part.strip() for part in parts]
     elements = []
     position = -1
     while position < len(text):

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from opencscf.common.errors import ParseError
 from opencscf.common.sip.message import ENCODING, ERRORS, Request, Response
-from opencscf.common.sip.names import CANONICAL
+from opencscf.common.sip.names import KNOWN, canonical_name
 from opencscf.common.sip.params import TOKEN_CHARS, is_token
 
 MAX_MESSAGE_BYTES: Final = 65_535
@@ -28,11 +28,9 @@ _PING: Final = b"\r\n\r\n"
 _LINE_END: Final = re.compile(r"\r\n(?![ \t])")  # what follows a fold belongs to the line
 _FOLD: Final = re.compile(r"\r\n[ \t]")
 _LINE_ENDS: Final = re.compile(r"[\r\n\0]")
-_VERSION: Final = r"(SIP/[0-9]+\.[0-9]+)"
-_REQUEST_LINE: Final = re.compile(
-    rf"([{TOKEN_CHARS}]++) ([A-Za-z][A-Za-z0-9+.\-]*+:[!#-;=?-~]++) {_VERSION}", re.IGNORECASE | re.ASCII
-)
-_STATUS_LINE: Final = re.compile(rf"{_VERSION} ([1-6][0-9][0-9])(?: ([^\r\n]*+))?", re.IGNORECASE | re.ASCII)
+_VERSION: Final = r"([Ss][Ii][Pp]/[0-9]++\.[0-9]++)"  # 7.1: in any case
+_REQUEST_LINE: Final = re.compile(rf"([{TOKEN_CHARS}]++) ([A-Za-z][A-Za-z0-9+.\-]*+:[!#-;=?-~]++) {_VERSION}")
+_STATUS_LINE: Final = re.compile(rf"{_VERSION} ([1-6][0-9][0-9])(?: ([^\r\n]*+))?")
 
 
 class KeepAlive(enum.Enum):
@@ -183,13 +181,13 @@ def _parse_head(head: bytes) -> tuple[Request | Response, int | None]:
     if text.count("\r") != len(lines) or text.count("\n") != len(lines) or "\0" in text:
         raise ParseError("a bare CR or LF, or a NUL, in the header fields")
     try:
-        names = [CANONICAL[line[: line.index(":")]] for line in lines]
-    except (ValueError, ParseError):
+        names = [KNOWN[name] for name, _, _ in [line.partition(":") for line in lines]]
+    except KeyError:  # a name that is seldom seen, a folded line, or a fault
         start, *lines = _LINE_END.split(text)
         names = [_name(line) for line in lines]
     if len(lines) > MAX_HEADERS:
         raise ParseError("too many header fields", status=513)
-    if len(text) > MAX_LINE and max(len(start), *map(len, lines)) > MAX_LINE:
+    if len(text) > MAX_LINE and max(map(len, (start, *lines))) > MAX_LINE:
         raise ParseError("a line is too long", status=513)
     _check_names(names)
     message = _of_start_line(start, lines, names)
@@ -217,24 +215,25 @@ def _of_start_line(start: str, lines: list[str], names: list[str]) -> Request | 
 
 
 def _check_version(version: str) -> None:
-    if version != "SIP/2.0" and version.upper() != "SIP/2.0":  # 7.1: in any case
+    if version != "SIP/2.0" and version.upper() != "SIP/2.0":
         raise ParseError("the SIP version is not 2.0", status=505)
 
 
 def _check_names(names: list[str]) -> None:
-    missing = _MANDATORY.difference(names)
-    if missing:
-        raise ParseError(f"no {min(missing)} header field")
-    single = [name for name in names if name in _SINGLE]
-    if len(single) != len(set(single)):
-        raise ParseError("a header field that may come once came more often")
+    distinct = set(names)
+    if not distinct >= _MANDATORY:
+        raise ParseError(f"no {min(_MANDATORY - distinct)} header field")
+    if len(distinct) != len(names):
+        single = [name for name in names if name in _SINGLE]
+        if len(single) != len(set(single)):
+            raise ParseError("a header field that may come once came more often")
 
 
 def _name(line: str) -> str:
     name, colon, _ = line.partition(":")
     if not colon:
         raise ParseError("a header field without a colon")
-    return CANONICAL[name]
+    return canonical_name(name)
 
 
 def _name_or_none(line: str) -> str | None:

@@ -27,14 +27,14 @@ _HEADER_CHARS: Final = rf"(?:[{_UNRESERVED}\[\]/?:+$]++|{_ESCAPED})"
 HOST: Final = r"\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9\-_.]++"  # the underscore is no host name's, but it is seen
 
 _SIP_URI: Final = re.compile(
-    rf"(sips?):(?:({_USER})(?::({_PASSWORD}))?@)?({HOST})(?::([0-9]{{1,5}}))?"
+    rf"([Ss][Ii][Pp][Ss]?):(?:({_USER})(?::({_PASSWORD}))?@)?({HOST})(?::([0-9]{{1,5}}))?"
     rf"((?:;{_PARAM_CHARS}++(?:={_PARAM_CHARS}*+)?)*+)"
     rf"(?:\?({_HEADER_CHARS}++=(?:{_HEADER_CHARS}*+)(?:&{_HEADER_CHARS}++=(?:{_HEADER_CHARS}*+))*+))?",
-    re.IGNORECASE | re.ASCII,
+    re.ASCII,
 )
 _TEL_URI: Final = re.compile(
-    rf"tel:(\+[0-9\-.()]++|[0-9A-Fa-f*#\-.()]++)((?:;[A-Za-z0-9\-]++(?:={_PARAM_CHARS}++)?)*+)",
-    re.IGNORECASE | re.ASCII,
+    rf"[Tt][Ee][Ll]:(\+[0-9\-.()]++|[0-9A-Fa-f*#\-.()]++)((?:;[A-Za-z0-9\-]++(?:={_PARAM_CHARS}++)?)*+)",
+    re.ASCII,
 )
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*+):")
 _ESCAPE: Final = re.compile(_ESCAPED)
@@ -195,6 +195,7 @@ def with_brackets(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+@lru_cache(1024)
 def without_brackets(host: str) -> str:
     """A host without the brackets of an IPv6 reference; ParseError if what they hold is no IPv6 address."""
     if host[:1] != "[":

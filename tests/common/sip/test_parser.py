@@ -154,6 +154,7 @@ def test_limits() -> None:
     assert fault(changed(b"Via:", b"X: y\r\n" * (MAX_HEADERS + 1) + b"Via:")) == 513
     assert fault(changed(b"tag=1", b"tag=" + b"1" * MAX_LINE)) == 513
     assert fault(changed(b"tag=1", b"tag=1" + b"\r\n " * MAX_LINE)) == 513
+    assert fault(b"x" * (MAX_LINE + 1) + b"\r\n\r\n") == 513
     assert parse(changed(b"Via:", b"X: y\r\n" * (MAX_HEADERS - 6) + b"Via:")).body == b"body"
 
 
