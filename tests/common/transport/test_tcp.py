@@ -164,7 +164,6 @@ def test_a_slow_reader_is_given_up(run: Any, listen: Any, monkeypatch: pytest.Mo
 
 
 def test_silent_connections_are_closed(run: Any, listen: Any, options: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tcp, "SILENT_S", 0.05)
     monkeypatch.setattr(tcp, "SWEEP_S", 0.02)
 
     async def scenario() -> None:
@@ -172,6 +171,7 @@ def test_silent_connections_are_closed(run: Any, listen: Any, options: Any, monk
             good_reader, good = await asyncio.open_connection(*heard.address)
             good.write(bytes(options))
             _, flow = await heard.received.get()
+            monkeypatch.setattr(tcp, "SILENT_S", 0.05)
             reader, silent = await asyncio.open_connection(*heard.address)
             silent.write(b"OPTIONS sip:")
             assert await reader.read() == b""
