@@ -46,6 +46,7 @@ class Console:
 
     def __init__(self) -> None:
         self._begin = time.monotonic()
+        self.has_finished = False  # the walk went well and was shown; from then on the end is nobody's failure
 
     def step(self, text: str) -> None:
         """Tell one step with the time since the start."""
@@ -73,7 +74,7 @@ def run(lab: LabSettings, directory: Path, *, once: bool) -> None:
             asyncio.run(_until_signal(lambda: _run(lab, directory, console, once=once)))
         except Interrupted as interrupted:
             console.step(f"stopped by {interrupted}; all processes have ended")
-            if once:
+            if not console.has_finished:
                 raise
 
 
@@ -88,6 +89,7 @@ async def _run(lab: LabSettings, directory: Path, console: Console, *, once: boo
             await processes.start(stage, console.step)
         async with simulated_ues(lab, directory, SystemClock()) as ues:
             await _while_alive(processes, _walk_and_show(lab, directory, console, ues))
+            console.has_finished = not once
             if once:
                 await leave(ues)
                 console.step("UE 1 and UE 2 are de-registered")
@@ -183,9 +185,9 @@ def _invitation(lab: LabSettings, directory: Path) -> list[str]:
     pcscf = host_port((lab.network.pcscf, lab.network.sip_port))
     return [
         "The lab stays up; Ctrl-C stops it. Both UEs stay registered and take calls.",
-        f"A softphone that knows AKAv1-MD5: outbound proxy {pcscf} over UDP or TCP, domain {lab.network.domain},",
-        "authentication user = IMPI, address = IMPU, key = K and OPc, of a [[subscriber]] of your own in lab.toml.",
-        "A phone on another host needs network.pcscf in lab.toml to be an address of this machine on that network.",
+        f"A softphone that knows AKAv1-MD5: outbound proxy {pcscf} (UDP or TCP), domain as above,",
+        "authentication user = IMPI, address = IMPU, K and OPc of a [[subscriber]] of your own in lab.toml.",
+        "For a phone on another host, set network.pcscf in lab.toml to this machine's address on that network.",
         f"Logs: tail -f {directory}/*.log",
     ]
 

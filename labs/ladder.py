@@ -57,6 +57,7 @@ class Rung:
     protocol: str
     label: str
     short_label: str
+    call_id: str = ""
     is_failure: bool = False
 
 
@@ -109,12 +110,19 @@ def rungs(records: Sequence[TraceRecord], lifelines: Sequence[Lifeline]) -> list
 
 
 def draw(found: Sequence[Rung], lifelines: Sequence[Lifeline], *, colour: bool = False) -> list[str]:
-    """Draw the ladder as lines of text no wider than `WIDTH`; colours add nothing to the text."""
+    """Draw the ladder as lines of text no wider than `WIDTH`, with a heading where a registration or call begins.
+
+    Colours add nothing to the text.
+    """
     gap = (WIDTH - TIME_WIDTH - 4) // max(1, len(lifelines) - 1)
     stems = [TIME_WIDTH + 2 + gap * column for column in range(len(lifelines))]
     lines = [_header(lifelines, stems)]
     start = found[0].now if found else 0.0
+    begun: set[str] = set()
     for rung in found:
+        if rung.call_id and rung.call_id not in begun:
+            begun.add(rung.call_id)
+            lines.append(_heading(rung, lifelines))
         line = f"{max(0.0, rung.now - start):8.3f} ".ljust(TIME_WIDTH) + _arrow(rung, stems)
         lines.append(_coloured(line, rung) if colour else line)
     return lines
@@ -128,7 +136,7 @@ def _rung(record: TraceRecord, source: int, target: int) -> Rung:
     method = _first_word(_plain(record.cseq)[::-1])[::-1]  # "7 INVITE" or "INVITE"
     status, _, reason = summary.removeprefix("SIP/2.0 ").partition(" ")
     if not status.isdigit():
-        return Rung(record.now, source, target, "sip", status, status)
+        return Rung(record.now, source, target, "sip", status, status, record.call_id)
     reason = reason.split("(")[0].strip()
     return Rung(
         now=record.now,
@@ -137,6 +145,7 @@ def _rung(record: TraceRecord, source: int, target: int) -> Rung:
         protocol="sip",
         label=f"{status} {reason} ({method})" if method else f"{status} {reason}",
         short_label=f"{status} ({method})" if method else status,
+        call_id=record.call_id,
         is_failure=status >= "300" and status not in {"401", "407"},
     )
 
@@ -151,6 +160,11 @@ def _header(lifelines: Sequence[Lifeline], stems: Sequence[int]) -> str:
     for lifeline, stem in zip(lifelines, stems, strict=True):
         line = line.ljust(stem - len(lifeline.title) // 2) + lifeline.title
     return line[:WIDTH]
+
+
+def _heading(rung: Rung, lifelines: Sequence[Lifeline]) -> str:
+    does = {"REGISTER": "registers", "INVITE": "calls"}.get(rung.label, f"sends {rung.label}")
+    return f"{lifelines[rung.source].title} {does}:"[:WIDTH]
 
 
 def _arrow(rung: Rung, stems: Sequence[int]) -> str:

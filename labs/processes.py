@@ -77,9 +77,11 @@ class LabProcess:
     def obituary(self) -> str:
         """Say how it ended, in its own last words if it left any."""
         status = self.process.returncode
-        how = f"ended with status {status}" if status is None or status >= 0 else f"was killed by signal {-status}"
+        if status is not None and status < 0:
+            return f"{self.plan.name} was killed by {signal.Signals(-status).name}"
         words = last_line(self.plan.log)
-        return f"{self.plan.name} {how}: {words}" if words else f"{self.plan.name} {how}"
+        how = f"{self.plan.name} ended with status {status}"
+        return f"{how}: {words}" if words else how
 
 
 class ProcessGroup:
@@ -111,8 +113,9 @@ class ProcessGroup:
                 for plan in plans:
                     stage.append(LabProcess(plan, await _spawn(plan)))
                     tasks.create_task(watch(stage[-1]))
-        except* StartupError as group:
-            raise StartupError("\n".join(str(error) for error in group.exceptions)) from None
+        except ExceptionGroup as group:
+            faults = [str(error) for error in group.exceptions if isinstance(error, StartupError)]
+            raise (StartupError("\n".join(faults)) if faults else group.exceptions[0]) from None
 
     async def wait_for_an_end(self) -> str:
         """Wait until any process ends, which none should, and say how it did."""

@@ -60,27 +60,40 @@ def test_each_message_is_drawn_once_between_the_right_columns() -> None:
 def test_ladder_is_aligned_plain_text_that_fits() -> None:
     lines = draw(rungs(RECORDS, LIFELINES), LIFELINES)
     assert all(len(line) <= WIDTH and line.isascii() for line in lines)
-    stems = [position for position, character in enumerate(lines[1]) if character == "|"]
-    assert len(stems) == len(LIFELINES)
     assert lines[0].split() == ["seconds", "UE", "1", "P-CSCF", "I-CSCF", "S-CSCF", "HSS", "PCRF", "UE", "2"]
-    assert lines[1].startswith("   0.000   |-REGISTER")
-    assert lines[1][stems[1] - 1] == ">"
-    assert "<" in lines[5]
-    assert "401 (REGISTER)" in lines[5]  # the long label does not fit between two columns
-    assert "180 Ringing (INVITE)" in lines[8]
+    assert lines[1] == "UE 1 registers:"
+    register, challenge, ringing = lines[2], lines[6], lines[9]
+    stems = [position for position, character in enumerate(register) if character == "|"]
+    assert len(stems) == len(LIFELINES)
+    assert register.startswith("   0.000   |-REGISTER")
+    assert register[stems[1] - 1] == ">"
+    assert challenge[stems[0] + 1] == "<"
+    assert "401 (REGISTER)" in challenge  # the long label does not fit between two columns
+    assert "180 Ringing (INVITE)" in ringing
     assert "\x1b" not in "".join(lines)
+
+
+def test_headings_stand_where_a_registration_or_a_call_begins() -> None:
+    records = [
+        TraceRecord(1, "ue1", True, "sip", "127.0.1.10:5060", "REGISTER sip:x", "first", "1 REGISTER"),
+        TraceRecord(2, "pcscf", True, "sip", "127.0.2.1:5060", "SIP/2.0 200 OK", "first", "1 REGISTER"),
+        TraceRecord(3, "ue2", True, "sip", "127.0.1.10:5060", "INVITE sip:x", "second", "1 INVITE"),
+        TraceRecord(4, "ue2", True, "sip", "127.0.1.10:5060", "MESSAGE sip:x", "third", "1 MESSAGE"),
+    ]
+    lines = draw(rungs(records, LIFELINES), LIFELINES)
+    assert [line for line in lines if line.endswith(":")] == ["UE 1 registers:", "UE 2 calls:", "UE 2 sends MESSAGE:"]
 
 
 def test_colour_wraps_lines_and_changes_no_text() -> None:
     found = rungs(RECORDS, LIFELINES)
     coloured = draw(found, LIFELINES, colour=True)
-    assert coloured[1].startswith("\x1b[")
-    assert draw(found, LIFELINES)[1] in coloured[1]
+    assert coloured[2].startswith("\x1b[")
+    assert draw(found, LIFELINES)[2] in coloured[2]
 
 
 def test_message_to_oneself_is_marked() -> None:
     (rung,) = rungs([record(1, "scscf", "out", "127.0.1.12:5060", "INVITE sip:x", cseq="1 INVITE")], LIFELINES)
-    assert "|@ INVITE" in draw([rung], LIFELINES)[1]
+    assert "|@ INVITE" in draw([rung], LIFELINES)[-1]
 
 
 def test_traces_are_joined_by_time_and_broken_lines_left_out(tmp_path: Path) -> None:
