@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from Crypto.Cipher import AES
+
 from opencscf.common.errors import ParseError
 
 KEY_BYTES: Final = 16

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from opencscf.common.errors import ParseError
 from opencscf.common.ims.identity import (
     impi_of_imsi,

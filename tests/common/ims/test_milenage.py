@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import pytest
+
 from opencscf.common.errors import ParseError
 from opencscf.common.ims.milenage import Milenage, derive_opc
 
