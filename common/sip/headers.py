@@ -146,7 +146,7 @@ class Via(NamedTuple):
         return host if self.port is None else f"{host}:{self.port}"
 
     def with_params(self, **values: str | int | None) -> Via:
-        """This Via with parameters set, in their place if they were there; "" writes no value, None takes one out."""
+        """Return a copy with parameters set, in their place if there; "" writes no value, None takes one out."""
         params = self.params
         for name, value in values.items():
             params = params.without(name) if value is None else params.replaced(name, str(value) or None)
@@ -193,7 +193,7 @@ class NameAddr(NamedTuple):
         return parse_expires(value) if value is not None else None
 
     def get(self, name: str) -> str | None:
-        """A header field parameter without its quotes; "" if it has no value, None if it is absent."""
+        """Return a header field parameter without its quotes; "" if it has no value, None if it is absent."""
         return self.params.get(name)
 
     @property
@@ -207,11 +207,11 @@ class NameAddr(NamedTuple):
         return SipUri.parse(self.uri)
 
     def with_param(self, name: str, value: str | None = None) -> NameAddr:
-        """This address with a header field parameter set; the value is written as it is given."""
+        """Return a copy with a header field parameter set; the value is written as it is given."""
         return self._replace(params=self.params.replaced(name, value))
 
     def without_params(self, *names: str) -> NameAddr:
-        """This address with some header field parameters taken out."""
+        """Return a copy with some header field parameters taken out."""
         return self._replace(params=self.params.without(*names))
 
     def __str__(self) -> str:
@@ -236,7 +236,7 @@ _parse_name_addr_cached = lru_cache(CACHED_ADDRESSES)(_parse_name_addr)
 
 
 def parse_expires(text: str) -> int:
-    """Read a number of seconds; what is malformed counts as an hour, what is too large as the largest (20.10, 20.19)."""
+    """Read a number of seconds; malformed ones count as an hour, too large ones as the largest (20.10, 20.19)."""
     if not (text.isascii() and text.isdecimal()):
         return MALFORMED_EXPIRES_S
     return min(int(text), MAX_EXPIRES_S) if len(text) <= 10 else MAX_EXPIRES_S
@@ -269,11 +269,11 @@ class _AuthenticationParams:
         return cls(scheme[1], params)
 
     def get(self, name: str) -> str | None:
-        """A parameter's value without quotes."""
+        """Return a parameter's value without quotes."""
         return self.params.get(name.lower())
 
     def with_params(self, **values: str | None) -> Self:
-        """A copy with parameters set, or taken out by None; an underscore in a name stands for a hyphen."""
+        """Return a copy with parameters set, or taken out by None; an underscore in a name stands for a hyphen."""
         params = dict(self.params)
         for key, value in values.items():
             name = key.replace("_", "-").lower()

@@ -55,7 +55,7 @@ class Message:
         return self._start
 
     def get(self, name: str) -> str | None:
-        """The value of the first line of this name, unfolded; None if there is none."""
+        """Return the value of the first line of this name, unfolded; None if there is none."""
         try:
             return _value(self._lines[self._names.index(canonical_name(name))])
         except ValueError:
@@ -87,30 +87,37 @@ class Message:
 
     @property
     def from_(self) -> NameAddr:
+        """The From address (20.20)."""
         return self._typed("from", NameAddr.parse)
 
     @property
     def to(self) -> NameAddr:
+        """The To address (20.39)."""
         return self._typed("to", NameAddr.parse)
 
     @property
     def from_tag(self) -> str | None:
+        """The tag of From, None if it has none."""
         return self.from_.tag
 
     @property
     def to_tag(self) -> str | None:
+        """The tag of To, None outside a dialog."""
         return self.to.tag
 
     @property
     def call_id(self) -> str:
+        """The Call-ID (20.8)."""
         return self._typed("call-id", _parse_call_id)
 
     @property
     def cseq(self) -> CSeq:
+        """The sequence number and its method (20.16)."""
         return self._typed("cseq", CSeq.parse)
 
     @property
     def max_forwards(self) -> int | None:
+        """How many hops the request may still take (20.22), None if it does not say."""
         return self._typed_or_none("max-forwards", _parse_max_forwards)
 
     @property
@@ -135,10 +142,12 @@ class Message:
 
     @property
     def routes(self) -> list[NameAddr]:
+        """All Route values (20.34)."""
         return self._addresses("route")
 
     @property
     def record_routes(self) -> list[NameAddr]:
+        """All Record-Route values (20.30)."""
         return self._addresses("record-route")
 
     @property
@@ -153,10 +162,11 @@ class Message:
 
     @property
     def transaction_id(self) -> str:
-        """The key of the server transaction (17.2.3): an ACK has its INVITE's, a CANCEL its own, a response its request's.
+        """The key of the server transaction (17.2.3).
 
-        Without the magic cookie in the branch it follows RFC 2543, leaving out the To tag, which an ACK has and its
-        INVITE has not, and the Request-URI, which a response has not.
+        An ACK has its INVITE's, a CANCEL its own, a response its request's. Without the magic cookie in the branch it
+        follows RFC 2543, leaving out the To tag, which an ACK has and its INVITE has not, and the Request-URI, which a
+        response has not.
         """
         method = self.cseq.method
         return self._transaction_id("INVITE" if method == "ACK" else method)
@@ -169,7 +179,7 @@ class Message:
     # Editing
 
     def copy(self) -> Self:
-        """A message of its own with the same content and flow."""
+        """Return a message of its own with the same content and flow."""
         twin = object.__new__(type(self))
         twin._start = self._start
         twin._lines = self._lines.copy()
@@ -345,7 +355,7 @@ class Request(Message):
         body: bytes = b"",
         content_type: str = "",
     ) -> Request:
-        """A request of our own; Content-Length comes by itself."""
+        """Make a request of our own; Content-Length comes by itself."""
         if not is_token(method):
             raise ValueError("a method is a token")
         lines, names = _new_lines(headers, body, content_type)
@@ -367,9 +377,10 @@ class Request(Message):
         return parse_uri(self._uri)
 
     def copy(self) -> Self:
+        """Return a request of its own with the same content and flow."""
         twin = super().copy()
         twin.method = self.method
-        twin._uri = self._uri
+        twin._uri = self._uri  # noqa: SLF001 - of our own kind
         return twin
 
 
@@ -402,7 +413,7 @@ class Response(Message):
         body: bytes = b"",
         content_type: str = "",
     ) -> Response:
-        """A response of our own; an empty reason becomes the usual phrase, Content-Length comes by itself."""
+        """Make a response of our own; an empty reason becomes the usual phrase, Content-Length comes by itself."""
         lines, names = _new_lines(headers, body, content_type)
         return cls._of_lines(status, reason, lines, names, body)
 
@@ -426,11 +437,10 @@ class Response(Message):
         lines: list[str] = []
         names: list[str] = []
         copied = (*_COPIED_TO_RESPONSES, "timestamp") if status == 100 else _COPIED_TO_RESPONSES  # 8.2.6.1
-        for line, name in zip(request._lines, request._names, strict=True):
+        added_tag = "" if status == 100 or _has_tag(request) else f";tag={to_tag}"
+        for line, name in zip(request._lines, request._names, strict=True):  # noqa: SLF001 - taken over unparsed
             if name in copied:
-                lines.append(
-                    f"{line};tag={to_tag}" if name == "to" and status > 100 and not _has_tag(request) else line
-                )
+                lines.append(line + added_tag if name == "to" else line)
                 names.append(name)
         return cls._of_lines(status, reason, lines + own_lines, names + own_names, body)
 
@@ -441,6 +451,7 @@ class Response(Message):
         return cls(status, reason, f"SIP/2.0 {status} {reason}", lines, names, body, framed=True)
 
     def copy(self) -> Self:
+        """Return a response of its own with the same content and flow."""
         twin = super().copy()
         twin.status = self.status
         twin.reason = self.reason
@@ -459,7 +470,7 @@ def _line(name: str, value: str) -> str:
 
 
 def _refuse_line_ends(text: str) -> None:
-    """A line end in a value would let its author write header fields of his own."""
+    """Raise ValueError for a line end, with which its author would write header fields of his own."""
     if _LINE_ENDS.search(text):
         raise ValueError("a line end inside a header field value or start line")
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from opencscf.common.errors import ParseError
 
-TOKEN_CHARS: Final = r"A-Za-z0-9\-.!%*_+`'~"  # 25.1, for use inside a character class
+TOKEN_CHARS: Final = r"A-Za-z0-9\-.!%*_+`'~"  # noqa: S105 - 25.1, for use inside a character class
 QUOTED: Final = r'"(?:[^"\\]++|\\.)*+"'
 
 _TOKEN: Final = re.compile(f"[{TOKEN_CHARS}]++")
@@ -29,12 +29,12 @@ class Params(tuple[tuple[str, "str | None"], ...]):
     __slots__ = ()
 
     def get(self, name: str) -> str | None:
-        """The value without its quotes; "" for a parameter that has no value, None for one that is absent."""
+        """Return the value without its quotes; "" for a parameter that has no value, None for one that is absent."""
         value = self.raw(name)
         return unquote(value) if value is not None and value[:1] == '"' else value
 
     def raw(self, name: str) -> str | None:
-        """The value as written, quotes and all; otherwise like `get`."""
+        """Return the value as written, quotes and all; otherwise like `get`."""
         for key, value in self:
             if key == name or key.lower() == name:
                 return value or ""
@@ -46,14 +46,14 @@ class Params(tuple[tuple[str, "str | None"], ...]):
         return self.raw(name) is not None
 
     def replaced(self, name: str, value: str | None) -> Params:
-        """These parameters with one set: in its place if it was there, else as the last; None writes no value."""
+        """Return a copy with one set: in its place if it was there, else as the last; None writes no value."""
         lowered = name.lower()
         if not self.has(lowered):
             return Params((*self, (name, value)))
         return Params((key, value if key.lower() == lowered else old) for key, old in self)
 
     def without(self, *names: str) -> Params:
-        """These parameters with some taken out."""
+        """Return a copy with some taken out."""
         lowered = {name.lower() for name in names}
         return Params(pair for pair in self if pair[0].lower() not in lowered)
 

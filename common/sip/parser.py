@@ -250,7 +250,7 @@ def _content_length(text: str) -> int:
 
 
 def _length_of_malformed(head: bytes) -> int | None:
-    """What Content-Length says in a head that cannot be used otherwise, if that is beyond doubt."""
+    """Return what Content-Length says in a head that cannot be used otherwise, if that is beyond doubt."""
     lines = _LINE_END.split(head.decode(ENCODING, ERRORS))[1:]
     values = [line.partition(":")[2].strip(" \t\r\n") for line in lines if _name_or_none(line) == "content-length"]
     try:

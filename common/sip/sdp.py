@@ -41,7 +41,7 @@ _DIRECTIONS: Final = frozenset(Direction)
 
 @dataclass(frozen=True, slots=True)
 class MediaDescription:
-    """One `m=` line and what belongs to it; `connection` and `direction` are the session's if it has none of its own."""
+    """One `m=` line and its own; `connection` and `direction` are the session's where it has none."""
 
     media: str
     port: int

@@ -104,11 +104,11 @@ class SipUri:
         return _tel_uri(match) if match else None
 
     def with_param(self, name: str, value: str | None = None) -> SipUri:
-        """This URI with a parameter set."""
+        """Return a copy with a parameter set."""
         return replace(self, params=self.params.replaced(name, value))
 
     def without_params(self, *names: str) -> SipUri:
-        """This URI with some parameters taken out."""
+        """Return a copy with some parameters taken out."""
         return replace(self, params=self.params.without(*names))
 
     def equivalent(self, other: SipUri | TelUri) -> bool:
@@ -174,7 +174,7 @@ class TelUri:
         )
 
     def to_sip(self, host: str) -> SipUri:
-        """The SIP URI with `user=phone` for this number in a domain (RFC 3261 19.1.6)."""
+        """Return the SIP URI with `user=phone` for this number in a domain (RFC 3261 19.1.6)."""
         user = f"{self.digits}{self.params}".replace("#", "%23")
         return SipUri("sip", user, None, host, params=Params([("user", "phone")]))
 
@@ -191,13 +191,13 @@ def parse_uri(text: str) -> SipUri | TelUri:
 
 
 def with_brackets(host: str) -> str:
-    """A host as URIs and Via write it: an IPv6 address in brackets."""
+    """Return a host as URIs and Via write it: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
 @lru_cache(1024)
 def without_brackets(host: str) -> str:
-    """A host without the brackets of an IPv6 reference; ParseError if what they hold is no IPv6 address."""
+    """Return a host without the brackets of an IPv6 reference; ParseError if they hold no IPv6 address."""
     if host[:1] != "[":
         return host
     address = host[1:-1]
@@ -209,7 +209,7 @@ def without_brackets(host: str) -> str:
 
 
 def comparable_host(host: str) -> str:
-    """A host in the one form that equal hosts share: lower case, IPv6 compressed (RFC 5954 4.2)."""
+    """Return a host in the one form that equal hosts share: lower case, IPv6 compressed (RFC 5954 4.2)."""
     if ":" not in host:
         return host.lower()
     try:
@@ -219,7 +219,7 @@ def comparable_host(host: str) -> str:
 
 
 def parse_port(digits: str | None) -> int | None:
-    """A port number of digits, None if there is none."""
+    """Read a port number, None if there is none."""
     if digits is None:
         return None
     port = int(digits)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,13 +14,13 @@ from opencscf.common.sip.headers import Credentials
 
 RAND, AUTN = bytes(range(16)), bytes(range(240, 256))
 
-RFC_2617 = {
+RFC_2617: dict[str, Any] = {  # keywords of several types
     "username": "Mufasa",
     "realm": "testrealm@host.com",
     "nonce": "dcd98b7102dd2f0e8b11d0f600bfb0c093",
     "uri": "/dir/index.html",
 }
-RFC_7616 = {
+RFC_7616: dict[str, Any] = {
     "username": "Mufasa",
     "realm": "http-auth@example.org",
     "nonce": "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v",
