@@ -1,0 +1,149 @@
+"""labs/run in a host of stand-ins: what it does on which machine, without touching this one."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+RUN = Path(__file__).parents[2] / "labs" / "run"
+TOOLS = (
+    "sh",
+    "cat",
+    "cksum",
+    "date",
+    "dirname",
+    "env",
+    "grep",
+    "mkdir",
+    "mktemp",
+    "rm",
+    "sed",
+    "tail",
+    "tee",
+    "touch",
+    "true",
+)
+
+# python3 here knows versions, venv (once apt-get has installed it) and pip; it writes down what it was asked for.
+PYTHON = """#!/bin/sh
+echo "python $*" >>"$HOST/asked"
+case "$*" in
+*version_info*) exit "${PYTHON_TOO_OLD:-0}" ;;
+*--version*) echo "Python 3.11.2" ;;
+*'import pip'*) exit 0 ;;
+*'-m venv'*)
+    [ -e "$HOST/has-venv" ] || { echo "ensurepip is not available"; exit 1; }
+    for target; do :; done
+    mkdir -p "$target/bin"; cat "$0" >"$target/bin/python"; chmod +x "$target/bin/python" ;;
+*'-m pip install'*)
+    [ -z "${PIP_FAILS:-}" ] || { echo "ERROR: no route to host"; exit 1; }
+    echo "Collecting h11>=0.14"
+    printf '#!/bin/sh\\necho "opencscf $*"\\n' >"${0%python}opencscf"; chmod +x "${0%python}opencscf" ;;
+esac
+"""
+APT_GET = '#!/bin/sh\necho "apt-get $*" >>"$HOST/asked"\ncase "$*" in *install*) touch "$HOST/has-venv" ;; esac\n'
+SUDO = '#!/bin/sh\necho "sudo $1" >>"$HOST/asked"\nexec "$@"\n'
+
+
+class Host:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.bin = folder / "bin"
+        self.repository = folder / "a repository"
+        self.bin.mkdir()
+        (self.repository / "labs").mkdir(parents=True)
+        shutil.copy(RUN, self.repository / "labs" / "run")
+        (self.repository / "pyproject.toml").write_text("[project]\n")
+        for tool in (*TOOLS, "chmod"):
+            (self.bin / tool).symlink_to(shutil.which(tool) or f"/bin/{tool}")
+        self.add("python3", PYTHON)
+        self.add("apt-get", APT_GET)
+        self.add("id", "#!/bin/sh\necho 0\n")
+
+    def add(self, name: str, text: str) -> None:
+        (self.bin / name).write_text(text)
+        (self.bin / name).chmod(0o755)
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        (self.folder / "asked").write_text("")
+        return subprocess.run(
+            [self.repository / "labs" / "run", *arguments],
+            env={"PATH": str(self.bin), "HOST": str(self.folder), "TMPDIR": str(self.folder), **environment},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def asked(self, what: str) -> int:
+        return sum(what in line for line in (self.folder / "asked").read_text().splitlines())
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def test_fresh_debian_gets_venv_from_debian_and_then_the_lab(host: Host) -> None:
+    done = host.run("--once")
+    assert done.returncode == 0, done.stderr
+    steps = [line.split("] ")[1] for line in done.stdout.splitlines() if line.startswith("[")]
+    assert steps == [
+        "creating .venv with Python 3.11.2",
+        "installing Debian's python3-venv",
+        "installing opencscf and what it needs into .venv",
+        "installed",
+    ]
+    assert "        h11>=0.14\n" in done.stdout
+    assert done.stdout.endswith("opencscf lab run --once\n")
+    assert not list(host.folder.glob("tmp.*"))  # no log is left behind
+
+
+def test_apt_get_is_not_asked_when_venv_works(host: Host) -> None:
+    (host.folder / "has-venv").touch()
+    assert host.run().returncode == 0
+    assert host.asked("apt-get") == 0
+
+
+def test_second_run_starts_at_once_and_a_changed_pyproject_installs_again(host: Host) -> None:
+    host.run()
+    assert host.run("--help").stdout == "opencscf lab run --help\n"
+    assert host.asked("pip install") == 0
+    (host.repository / "pyproject.toml").write_text("[project]\nname = 'changed'\n")
+    assert host.run().returncode == 0
+    assert host.asked("pip install") == 1
+    assert host.asked("-m venv") == 0
+
+
+def test_other_users_go_through_sudo(host: Host) -> None:
+    host.add("id", "#!/bin/sh\necho 1000\n")
+    host.add("sudo", SUDO)
+    assert host.run().returncode == 0
+    assert host.asked("sudo apt-get") == 1
+
+
+def test_without_root_and_sudo_it_says_what_to_install(host: Host) -> None:
+    host.add("id", "#!/bin/sh\necho 1000\n")
+    done = host.run()
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith("run as root: apt-get install python3-venv")
+    assert not (host.repository / ".venv").exists()
+
+
+def test_failing_pip_is_quoted_and_tried_again_next_time(host: Host) -> None:
+    done = host.run(PIP_FAILS="1")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "    ERROR: no route to host",
+        "labs/run: pip could not install the project, see the lines above",
+    ]
+    assert host.run().returncode == 0
+
+
+def test_old_python_is_named(host: Host) -> None:
+    done = host.run(PYTHON_TOO_OLD="1")
+    assert done.returncode == 1
+    assert done.stderr == "labs/run: needs Python 3.11 or newer; python3 here is: Python 3.11.2\n"
