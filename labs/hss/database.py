@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from typing import TYPE_CHECKING, Final
 
@@ -63,8 +64,12 @@ class Database:
         self._path = path
         self._is_in_transaction = False
         try:
+            if path != ":memory:":
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # keys are in it; SQLite keeps the mode
             self._sql = sqlite3.connect(path, isolation_level=None)
             self._prepare()
+        except OSError as error:
+            raise StartupError(f"hss.database: {path}: {(error.strerror or str(error)).lower()}") from error
         except sqlite3.Error as error:
             raise StartupError(f"hss.database: {path}: {error}") from error
 

@@ -130,8 +130,14 @@ def test_file_that_is_no_database(tmp_path: Path) -> None:
 
 
 def test_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(StartupError, match="unable to open"):
+    with pytest.raises(StartupError, match="no such file or directory"):
         Database(tmp_path / "nowhere" / "hss.db")
+
+
+def test_keys_are_for_the_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "hss.db"
+    _use(_open(path), 1)
+    assert {file.stat().st_mode & 0o077 for file in tmp_path.iterdir()} == {0}
 
 
 def test_file_of_another_version(tmp_path: Path) -> None:
