@@ -13,6 +13,7 @@ from opencscf.common.sip.params import (
     QUOTED,
     TOKEN_CHARS,
     Params,
+    is_token,
     parse_params,
     quote,
     split_elements,
@@ -36,7 +37,10 @@ __all__ = [
     "NameAddr",
     "Params",
     "Via",
+    "parse_call_id",
     "parse_expires",
+    "parse_max_forwards",
+    "parse_media_type",
     "parse_params",
     "split_elements",
 ]
@@ -240,6 +244,29 @@ def parse_expires(text: str) -> int:
     if not (text.isascii() and text.isdecimal()):
         return MALFORMED_EXPIRES_S
     return min(int(text), MAX_EXPIRES_S) if len(text) <= 10 else MAX_EXPIRES_S
+
+
+def parse_call_id(text: str) -> str:
+    """Read a Call-ID (20.8)."""
+    if not text or " " in text or "\t" in text:
+        raise ParseError("malformed Call-ID")
+    return text
+
+
+def parse_max_forwards(text: str) -> int:
+    """Read Max-Forwards (20.22)."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) <= 255):
+        raise ParseError("Max-Forwards is a number from 0 to 255")
+    return int(text)
+
+
+def parse_media_type(text: str) -> str:
+    """Read the type of a body, in lower case without its parameters (20.15)."""
+    media_type = text.partition(";")[0]
+    main, slash, sub = (part.strip() for part in media_type.partition("/"))
+    if not (slash and is_token(main) and is_token(sub)):
+        raise ParseError("malformed Content-Type")
+    return f"{main}/{sub}".lower()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,15 @@ from typing import Any, Final, Self, TypeVar
 
 from opencscf.common.errors import ParseError
 from opencscf.common.sip.flow import Flow
-from opencscf.common.sip.headers import CSeq, NameAddr, Via, parse_expires
+from opencscf.common.sip.headers import (
+    CSeq,
+    NameAddr,
+    Via,
+    parse_call_id,
+    parse_expires,
+    parse_max_forwards,
+    parse_media_type,
+)
 from opencscf.common.sip.names import canonical_name
 from opencscf.common.sip.params import is_token, split_elements
 from opencscf.common.sip.reasons import REASONS
@@ -108,7 +116,7 @@ class Message:
     @property
     def call_id(self) -> str:
         """The Call-ID (20.8)."""
-        return self._typed("call-id", _parse_call_id)
+        return self._typed("call-id", parse_call_id)
 
     @property
     def cseq(self) -> CSeq:
@@ -118,7 +126,7 @@ class Message:
     @property
     def max_forwards(self) -> int | None:
         """How many hops the request may still take (20.22), None if it does not say."""
-        return self._typed_or_none("max-forwards", _parse_max_forwards)
+        return self._typed_or_none("max-forwards", parse_max_forwards)
 
     @property
     def expires(self) -> int | None:
@@ -128,7 +136,7 @@ class Message:
     @property
     def content_type(self) -> str:
         """The type of the body in lower case without parameters, such as "application/sdp"; "" if absent."""
-        return self._typed_or_none("content-type", _parse_media_type) or ""
+        return self._typed_or_none("content-type", parse_media_type) or ""
 
     @property
     def contacts(self) -> list[NameAddr]:
@@ -138,7 +146,7 @@ class Message:
     @property
     def is_contact_star(self) -> bool:
         """Whether Contact is `*`, which removes all bindings (10.2.2)."""
-        return self.values("contact") == ["*"]
+        return self.get_all("contact") == ["*"]
 
     @property
     def routes(self) -> list[NameAddr]:
@@ -505,23 +513,3 @@ def _has_tag(request: Request) -> bool:
 
 def _parse_first_via(text: str) -> Via:
     return Via.parse(split_elements(text)[0])
-
-
-def _parse_call_id(text: str) -> str:
-    if not text or " " in text or "\t" in text:
-        raise ParseError("malformed Call-ID")
-    return text
-
-
-def _parse_max_forwards(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) <= 255):
-        raise ParseError("Max-Forwards is a number from 0 to 255")  # 20.22
-    return int(text)
-
-
-def _parse_media_type(text: str) -> str:
-    media_type = text.partition(";")[0]
-    main, slash, sub = (part.strip() for part in media_type.partition("/"))
-    if not (slash and is_token(main) and is_token(sub)):
-        raise ParseError("malformed Content-Type")
-    return f"{main}/{sub}".lower()
