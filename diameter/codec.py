@@ -128,16 +128,18 @@ def decode_avps(data: bytes, position: int = 0) -> tuple[Avp, ...]:
     """Read AVPs from `position` to the end; the last one may lack its padding."""
     end = len(data)
     avps: list[Avp] = []
+    new, unpack = tuple.__new__, _AVP_HEADER.unpack_from  # the hot path of every answer
     while position < end:
         if end - position < 8:
             raise ParseError("AVP header cut short", offset=position)
-        code, word = _AVP_HEADER.unpack_from(data, position)
+        code, word = unpack(data, position)
         length = word & _LENGTH_MASK
         header = 12 if word & _AVP_VENDOR else 8
         if not header <= length <= end - position:
             raise ParseError(f"AVP {code} has length {length} with {end - position} octets left", offset=position)
         vendor = _WORD.unpack_from(data, position + 8)[0] if header == 12 else 0
-        avps.append(Avp(code, data[position + header : position + length], vendor, bool(word & _AVP_MANDATORY)))
+        value = data[position + header : position + length]
+        avps.append(new(Avp, (code, value, vendor, word & _AVP_MANDATORY != 0)))
         if len(avps) > MAX_AVPS:
             raise ParseError(f"more than {MAX_AVPS} AVPs", offset=position)
         position += (length + 3) & ~3
@@ -146,18 +148,17 @@ def decode_avps(data: bytes, position: int = 0) -> tuple[Avp, ...]:
 
 def decode(data: bytes) -> DiameterMessage:
     """Read one whole message."""
-    header = _decode_header(data)
-    return header._replace(avps=decode_avps(data, HEADER_BYTES))
+    return DiameterMessage(*_decode_header(data), decode_avps(data, HEADER_BYTES))
 
 
-def _decode_header(data: bytes) -> DiameterMessage:
+def _decode_header(data: bytes) -> tuple[int, int, int, int, int]:
     if len(data) < HEADER_BYTES:
         raise ParseError("Diameter header cut short")
     first, second, application, hop_by_hop, end_to_end = _HEADER.unpack_from(data)
     length = _checked_length(first)
     if length != len(data):
         raise ParseError(f"Diameter message of {len(data)} octets says it has {length}")
-    return DiameterMessage(second & _LENGTH_MASK, application, second >> 24, hop_by_hop, end_to_end)
+    return second & _LENGTH_MASK, application, second >> 24, hop_by_hop, end_to_end
 
 
 def _checked_length(word: int) -> int:
@@ -212,4 +213,4 @@ class StreamDecoder:
         try:
             return decode(data)
         except ParseError as error:
-            return Malformed(_decode_header(data), error.reason)
+            return Malformed(DiameterMessage(*_decode_header(data)), error.reason)

@@ -124,7 +124,8 @@ class Peer:
                 while isinstance(message := decoder.next_message(), DiameterMessage):
                     self.received.append(message)
                     self._got.set()
-                    answer = self.answers.get(message.command, lambda _: None)(message) if message.is_request else None
+                    make_answer = self.answers.get(message.command) if message.is_request else None
+                    answer = None if make_answer is None else make_answer(message)
                     if answer is not None:
                         writer.write(answer if isinstance(answer, bytes) else answer.encode())
         except ConnectionError:
