@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import queue
 import sqlite3
 import threading
@@ -170,9 +171,11 @@ def _is_text(key: str) -> bool:
 
 def _open(path: Path) -> sqlite3.Connection:
     try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # subscribers' data: for its owner only
         connection = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
-    except sqlite3.Error as error:
-        raise StartupError(f"store.path: cannot open {path}: {error}") from error
+    except (OSError, sqlite3.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise StartupError(f"store.path: cannot open {path}: {reason}") from error
     try:
         _prepare(connection, path)
     except sqlite3.Error as error:

@@ -6,7 +6,9 @@ Keys: `t` (seconds since the epoch), `node`, `dir` ("in" or "out"), `proto` ("si
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -36,7 +38,9 @@ class Trace:
         self._local_for = local_for
         self._lines: list[str] = []
         try:
-            self._file = path.open("ab", buffering=0)
+            self._file = io.FileIO(
+                path, "a", opener=lambda name, flags: os.open(name, flags, 0o600)
+            )  # for its owner only
         except OSError as error:
             raise StartupError(f"log.trace: cannot write {path}: {error.strerror}") from error
 

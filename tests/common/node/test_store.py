@@ -63,6 +63,16 @@ def test_records_are_kept_replaced_and_forgotten(tmp_path: Path, is_durable: boo
         asyncio.run(use(MemoryStore()))
 
 
+def test_the_file_is_for_its_owner_only(tmp_path: Path) -> None:
+    async def use(store: SqliteStore) -> None:
+        await save(store, "a", {})
+        modes.update(Path(entry.path).stat().st_mode & 0o777 for entry in os.scandir(tmp_path))
+
+    modes: set[int] = set()
+    with_store(tmp_path / "node.db", use)
+    assert modes == {0o600}
+
+
 def test_records_survive_an_orderly_stop(tmp_path: Path) -> None:
     async def write(store: SqliteStore) -> None:
         store.save("registration", "a", {"n": 1}, lambda _: None)  # not waited for: close does
@@ -178,7 +188,7 @@ def test_a_closed_store_refuses(tmp_path: Path) -> None:
     ("content", "reason"),
     [
         pytest.param(b"not a database at all" * 100, "file is not a database", id="another file"),
-        pytest.param(None, "unable to open database file", id="a folder"),
+        pytest.param(None, "Is a directory", id="a folder"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_line(tmp_path: Path, content: bytes | None, reason: str) -> None:
