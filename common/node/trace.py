@@ -38,9 +38,7 @@ class Trace:
         self._local_for = local_for
         self._lines: list[str] = []
         try:
-            self._file = io.FileIO(
-                path, "a", opener=lambda name, flags: os.open(name, flags, 0o600)
-            )  # for its owner only
+            self._file = io.FileIO(path, "a", opener=_open_for_owner)
         except OSError as error:
             raise StartupError(f"log.trace: cannot write {path}: {error.strerror}") from error
 
@@ -97,6 +95,10 @@ class Trace:
         """Write what is left and close the file."""
         self.flush()
         self._file.close()
+
+
+def _open_for_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def host_port(address: tuple[str, int]) -> str:
