@@ -101,6 +101,7 @@ class ProcessGroup:
     async def start(self, plans: Sequence[ProcessPlan], progress: Callable[[str], None]) -> None:
         """Start a stage side by side; return when all are healthy, raise `StartupError` when one will not be."""
         begin = time.monotonic()
+        earlier = [one for stage in self._stages for one in stage]
         stage: list[LabProcess] = []
         self._stages.append(stage)
 
@@ -110,9 +111,14 @@ class ProcessGroup:
 
         try:
             async with asyncio.TaskGroup() as tasks:
+                guards = [tasks.create_task(_fail_when_ended(one)) for one in earlier]
+                watches = []
                 for plan in plans:
                     stage.append(LabProcess(plan, await _spawn(plan)))
-                    tasks.create_task(watch(stage[-1]))
+                    watches.append(tasks.create_task(watch(stage[-1])))
+                await asyncio.wait(watches)
+                for guard in guards:
+                    guard.cancel()
         except ExceptionGroup as group:
             faults = [str(error) for error in group.exceptions if isinstance(error, StartupError)]
             raise (StartupError("\n".join(faults)) if faults else group.exceptions[0]) from None
@@ -196,6 +202,11 @@ def _die_with(lab: int) -> None:
     _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != lab:
         os._exit(1)
+
+
+async def _fail_when_ended(process: LabProcess) -> None:
+    await process.process.wait()
+    raise StartupError(process.obituary())
 
 
 async def _wait_until_healthy(process: LabProcess) -> None:

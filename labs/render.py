@@ -262,11 +262,10 @@ def _node(network: Network, process: str) -> list[Table]:
         Key("level", "info", "debug, info, warning or error"),
         Key("trace", f"{process}.trace.jsonl", "a line of JSON per message; the lab's ladder is drawn from it"),
     )
-    return [
-        *tables,
-        Table("log", "What is told on stderr and in files.", log),
-        Table("store", "What survives a restart.", (Key("path", f"{process}.db", "SQLite"),)),
-    ]
+    tables.append(Table("log", "What is told on stderr and in files.", log))
+    if process != "icscf":  # which remembers nothing
+        tables.append(Table("store", "What survives a restart.", (Key("path", f"{process}.db", "SQLite"),)))
+    return tables
 
 
 def _subscriber(one: Subscriber) -> Table:
