@@ -338,8 +338,10 @@ def _refuse(request: Request, status: int, reason: str, *, headers: tuple[tuple[
 def _is_for_us(pcscf: PcscfState, request: Request) -> bool:
     if request.has("Route"):
         return False
-    uri = request.request_uri
-    return isinstance(uri, SipUri) and pcscf.own.is_ours(uri)
+    with suppress(ParseError):
+        uri = request.request_uri
+        return isinstance(uri, SipUri) and pcscf.own.is_ours(uri)
+    return False
 
 
 def _callee_tag(call: Call, request: Request) -> str | None:

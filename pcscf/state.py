@@ -270,10 +270,9 @@ def same_uri(one: str, other: str) -> bool:
     return False
 
 
-def peer_of(request: Request) -> str | None:
+def peer_of(request: Request) -> str:
     """Write where a request came from, for the operator."""
-    if request.flow is None:
-        return None
+    assert request.flow is not None  # noqa: S101  the transport sets it on every message
     host, port = request.flow.remote
     return f"{with_brackets(host)}:{port}"
 

@@ -1,6 +1,6 @@
 """Registration at the P-CSCF (TS 24.229 5.2.2)."""
 
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -11,6 +11,11 @@ from opencscf.common.sip.flow import Flow, Transport
 from opencscf.pcscf.registration import RegistrationTimer
 
 ICSCF = "sip:icscf.ims.test:5060"
+ALICE: Final[dict[str, str | int | float | None]] = {
+    "impu": "sip:alice@ims.test",
+    "impi": "alice@ims.test",
+    "contact": "sip:alice@192.0.2.101:5062",
+}
 
 
 def forwarded(world: Any, register: Any) -> Any:
@@ -206,8 +211,7 @@ def test_deregistration(world: Any, contact: str, expires: str) -> None:
     (question, saving), actions = world.drive(world.receive(register), ok)
     assert token_of(question.forward.branches[0].request) == binding.token
     assert saving == Save("binding", binding.token, None)
-    fields = {"impu": "sip:alice@ims.test", "impi": "alice@ims.test", "contact": "sip:alice@192.0.2.101:5062"}
-    assert actions == [Relay(ok), Report("deregistered", fields)]
+    assert actions == [Relay(ok), Report("deregistered", ALICE)]
     assert len(world.registrations) == 0
 
 
@@ -239,6 +243,14 @@ def test_contact_replaced_in_one_request(world: Any) -> None:
     (binding,) = world.registrations
     assert (binding.contact, binding.flow) == ("sip:alice@192.0.2.102:5062", moved)
     assert world.saved[old.token] is None
+
+
+def test_contact_that_a_200_lists_as_ended(world: Any) -> None:
+    """PR-06: some registrars name what they have removed."""
+    world.registered()
+    register = world.register(world.credentials(), expires=0)
+    world.drive(world.receive(register), world.accept(register))
+    assert len(world.registrations) == 0
 
 
 def test_query_keeps_everything(world: Any) -> None:
@@ -321,8 +333,7 @@ def test_registration_ends_by_itself(world: Any) -> None:
     assert outcome.key == ("registration", "alice@ims.test")
     asked, actions = world.drive(outcome)
     assert asked == [Save("binding", binding.token, None)]
-    fields = {"impu": "sip:alice@ims.test", "impi": "alice@ims.test", "contact": "sip:alice@192.0.2.101:5062"}
-    assert actions == [Report("registration expired", fields)]
+    assert actions == [Report("registration expired", ALICE)]
     assert len(world.registrations) == 0
 
 

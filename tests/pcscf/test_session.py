@@ -1,6 +1,6 @@
 """Calls, messages and dialogs at the P-CSCF (TS 24.229 5.2.6 to 5.2.8); their media are in test_qos.py."""
 
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -10,6 +10,11 @@ from opencscf.common.events import Started, TimerFired
 from opencscf.common.sip.flow import Flow, Transport
 from opencscf.pcscf.session import FromUe, TowardsUe
 
+STORY: Final[dict[str, str | int | float | None]] = {
+    "call_id": "call-1",
+    "impu": "sip:alice@ims.test",
+    "side": "originating",
+}
 PROXY = ("Route", "<sip:pcscf.ims.test;lr>")
 
 
@@ -177,21 +182,20 @@ def test_keep_alive_is_answered(world: Any, headers: list[tuple[str, str]]) -> N
 
 
 def test_options_to_somebody_else_is_no_keep_alive(world: Any) -> None:
-    request = world.request("OPTIONS", uri="tel:+15550001")
-    assert world.receive(request) == refusal(request, 403, "not registered")
+    for uri in ("tel:+15550001", "urn:service:sos", "sip:192.0.2.66"):
+        request = world.request("OPTIONS", uri=uri)
+        assert world.receive(request) == refusal(request, 403, "not registered")
     request = world.request("OPTIONS", ("Route", "<sip:evil.test;lr>"), uri="sip:192.0.2.10")
     assert world.receive(request) == refusal(request, 403, "not registered")
 
 
 def test_room_for_calls_ends(world: Any) -> None:
-    world.registered()
+    token = world.registered().token
     for number in range(3):
-        actions = world.receive(world.request("INVITE", call_id=f"c{number}"))
         request = world.request("INVITE", call_id=f"c{number}")
-        forward_of(actions).on_response(world.answer(request, 180), world.now)
-    request = world.request("INVITE", call_id="one too many")
-    request.set("Call-ID", "one-too-many")
-    assert world.receive(request) == refusal(request, 503, "too many calls", ("Retry-After", "10"))
+        forward_of(world.receive(request)).on_response(world.answer(request, 180), world.now)
+    for request in (world.request("INVITE"), world.request("INVITE", path(token), flow=world.scscf)):
+        assert world.receive(request) == refusal(request, 503, "too many calls", ("Retry-After", "10"))
     assert events_of(world.receive(world.request("MESSAGE"))) == []
 
 
@@ -423,18 +427,17 @@ def test_story_of_a_call(world: Any) -> None:
     token = world.registered().token
     invite = world.request("INVITE", to="<sip:bob@ims.test>")
     actions = world.receive(invite)
-    story = {"call_id": "call-1", "impu": "sip:alice@ims.test", "side": "originating"}
-    assert actions[1:] == [Report("call started", {**story, "cseq": "1 INVITE", "to": "sip:bob@ims.test"})]
+    assert actions[1:] == [Report("call started", {**STORY, "cseq": "1 INVITE", "to": "sip:bob@ims.test"})]
     handler = forward_of(actions).on_response
     assert len(world.calls) == 0, "what nobody has answered cannot leak"
     ringing, ok = world.answer(invite, 180), world.answer(invite, 200)
     assert handler(ringing, world.now) == [Relay(ringing)]
     assert len(world.calls) == 1
-    assert handler(ok, world.now + 5) == [Relay(ok), Report("call answered", story)]
+    assert handler(ok, world.now + 5) == [Relay(ok), Report("call answered", STORY)]
     assert handler(ok, world.now + 6) == [Relay(ok)], "another leg of a forked call answers too"
     bye = world.request("BYE", within(token, "ue"), to=TO)
     actions = world.receive(bye, world.now + 65)
-    assert actions[1:] == [Report("call ended", {**story, "by": "ue", "lasted_s": 60.0})]
+    assert actions[1:] == [Report("call ended", {**STORY, "by": "ue", "lasted_s": 60.0})]
     assert len(world.calls) == 0
     assert events_of(world.receive(world.request("BYE", within(token, "ue"), to=TO))) == []
 
@@ -446,7 +449,7 @@ def test_peer_ends_a_call_to_the_ue(world: Any) -> None:
     handler = forward_of(world.receive(invite)).on_response
     handler(world.answer(invite, 200), world.now)
     bye = world.request("BYE", within(token, "net"), to=TO, flow=world.scscf, user="bob")
-    story = {"call_id": "call-1", "impu": "sip:alice@ims.test", "side": "terminating"}
+    story = {**STORY, "side": "terminating"}
     assert world.receive(bye, world.now + 1)[1:] == [Report("call ended", {**story, "by": "peer", "lasted_s": 1.0})]
     assert len(world.calls) == 0
 
@@ -459,14 +462,23 @@ def test_failed_call(world: Any, status: int) -> None:
     handler = forward_of(world.receive(invite)).on_response
     handler(world.answer(invite, 180), world.now)
     failure = world.answer(invite, status, reason="Gone")
-    story = {"call_id": "call-1", "impu": "sip:alice@ims.test", "side": "originating"}
     assert handler(failure, world.now) == [
         Relay(failure),
-        Report("call failed", {**story, "status": status, "reason": "Gone"}),
+        Report("call failed", {**STORY, "status": status, "reason": "Gone"}),
     ]
     assert len(world.calls) == 0
     handler(world.answer(invite, 200), world.now)
     assert len(world.calls) == 0, "what comes too late does not bring it back"
+
+
+@pytest.mark.parametrize("method", ["INFO", "MESSAGE", "NOTIFY", "REFER"])
+def test_other_requests_do_not_change_the_call(world: Any, method: str) -> None:
+    token = world.registered().token
+    invite = world.request("INVITE")
+    forward_of(world.receive(invite)).on_response(world.answer(invite, 200), world.now)
+    actions = world.receive(world.request(method, within(token, "ue"), to=TO))
+    assert [type(action) for action in actions] == [Forward]
+    assert len(world.calls) == 1
 
 
 def test_failed_reinvite_does_not_end_the_call(world: Any) -> None:
@@ -490,3 +502,15 @@ def test_call_ends_with_its_registration(world: Any) -> None:
     assert events_of(actions) == ["registration expired", "call ended"]
     assert actions[1].fields["reason"] == "registration expired"
     assert len(world.calls) == 0
+
+
+def test_call_that_fails_after_its_registration_ended(world: Any) -> None:
+    """PC-03: its end is told once."""
+    world.registered()
+    invite = world.request("INVITE")
+    handler = forward_of(world.receive(invite)).on_response
+    handler(world.answer(invite, 180), world.now)
+    register = world.register(world.credentials(), expires=0)
+    world.drive(world.receive(register), world.accept(register))
+    failure = world.answer(invite, 480)
+    assert handler(failure, world.now) == [Relay(failure)]

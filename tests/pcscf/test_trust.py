@@ -52,6 +52,13 @@ def test_every_challenge_on_its_way_to_the_ue_loses_its_keys(world: Any) -> None
     assert b"00112233" in bytes(response)
 
 
+def test_challenge_that_might_hide_keys_does_not_go_on(world: Any) -> None:
+    """PA-04."""
+    challenges = [("WWW-Authenticate", 'Digest realm="r, ck="00"'), ("WWW-Authenticate", 'Digest realm="s"')]
+    passed = for_ue(world.answer(world.register(), 401, *challenges))
+    assert passed.get_all("WWW-Authenticate") == ['Digest realm="s"']
+
+
 @pytest.mark.parametrize(
     ("value", "marked"),
     [
