@@ -74,7 +74,12 @@ def uar(kind: UserAuthorizationType = UserAuthorizationType.REGISTRATION) -> Use
 
 
 def refused(request: Request, status: int, reason: str, level: str = "info", **fields: str) -> list[Action]:
-    about = {"call_id": "reg-1", "cseq": "1 REGISTER", "status": status, "reason": reason}
+    about: dict[str, str | int | float | None] = {
+        "call_id": "reg-1",
+        "cseq": "1 REGISTER",
+        "status": status,
+        "reason": reason,
+    }
     return [Respond(request, status, reason), Report("refused", {**about, **fields}, level)]
 
 

@@ -42,7 +42,12 @@ def make_request(
 
 
 def refused(request: Request, status: int, reason: str, level: str = "info", **fields: str) -> list[Action]:
-    about = {"call_id": "call-1", "cseq": "1 INVITE", "status": status, "reason": reason}
+    about: dict[str, str | int | float | None] = {
+        "call_id": "call-1",
+        "cseq": "1 INVITE",
+        "status": status,
+        "reason": reason,
+    }
     return [Respond(request, status, reason), Report("refused", {**about, **fields}, level)]
 
 

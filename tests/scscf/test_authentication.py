@@ -343,7 +343,8 @@ def test_protected_register_after_expiry_is_challenged(registrar: Registrar, ue:
 
 def resync(ue: Ue, challenge: AuthVector, cseq: int) -> Request:
     auts = digest.format_auts(AUTS)
-    return ue.register(cseq, authorization=ue.answer(challenge, res=b"", auts=auts))
+    request: Request = ue.register(cseq, authorization=ue.answer(challenge, res=b"", auts=auts))
+    return request
 
 
 def test_resynchronisation(registrar: Registrar, ue: Ue) -> None:
