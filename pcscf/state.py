@@ -10,12 +10,13 @@ import enum
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from opencscf.common.errors import ParseError
 from opencscf.common.ims.public_identity import impu_of
 from opencscf.common.sip.flow import Flow, Transport
-from opencscf.common.sip.uri import SipUri, parse_uri, with_brackets
+from opencscf.common.sip.uri import CACHED_URIS, MAX_CACHED_CHARS, SipUri, parse_uri, with_brackets
 
 if TYPE_CHECKING:
     from opencscf.common.ids import Ids
@@ -284,6 +285,13 @@ def loose_route(uri: str) -> str:
 
 
 def _key_or_none(uri: str) -> Impu | None:
+    return _cached_key_or_none(uri) if len(uri) <= MAX_CACHED_CHARS else _uncached_key_or_none(uri)
+
+
+def _uncached_key_or_none(uri: str) -> Impu | None:
     with suppress(ParseError):
         return impu_of(parse_uri(uri))
     return None
+
+
+_cached_key_or_none = lru_cache(CACHED_URIS)(_uncached_key_or_none)

@@ -152,3 +152,8 @@ def test_removed_call_is_found_nowhere() -> None:
     calls.remove(one)
     state: dict[str, Any] = vars(calls)
     assert not any(state.values())
+
+
+def test_identity_too_long_for_a_cache() -> None:
+    user = "a" * 300
+    assert replace(ALICE, identities=(f"sip:{user}@ims.test",)).identity_matching(f"sip:{user}@IMS.test") is not None
