@@ -25,6 +25,8 @@ from opencscf.diameter.results import Result, result_avps, result_of
 
 PRODUCT_NAME = "OpenCSCF"
 
+DISCONNECTED = "disconnected"  # the reason of a close after DPR and DPA, or while we stop
+
 FIRST_RETRY_S = 1.0
 LAST_RETRY_S = 30.0  # Tc, RFC 6733 12
 MAX_JITTER_S = 2.0  # of the watchdog, RFC 3539 3.4.1
@@ -86,6 +88,11 @@ class Closed:
     """The peer cannot be used; what waits for its answer waits in vain."""
 
     reason: str
+
+    @property
+    def is_orderly(self) -> bool:
+        """Whether one of both took leave."""
+        return self.reason == DISCONNECTED
 
 
 Output: TypeAlias = Connect | Disconnect | Transmit | Deliver | Opened | Suspected | Recovered | Closed
@@ -224,7 +231,7 @@ class PeerMachine:
             case State.I_OPEN:
                 return self._on_watchdog_timer(now)
             case State.CLOSING:
-                return self._close(now, "disconnected")
+                return self._close(now, DISCONNECTED)
             case _:
                 assert_never(self.state)
 
@@ -259,7 +266,7 @@ class PeerMachine:
             case State.I_OPEN, _:
                 return [*self._on_sign_of_life(now), *self._handle(message)]
             case State.CLOSING, Command.DISCONNECT_PEER if not is_request:
-                return self._close(now, "disconnected")
+                return self._close(now, DISCONNECTED)
             case State.CLOSING, _ if not is_request:
                 return [Deliver(message)]  # the answer to what was asked before the DPR
         return []
@@ -274,7 +281,7 @@ class PeerMachine:
                 cause = dictionary.DISCONNECT_CAUSE.number(DisconnectCause.REBOOTING)
                 return [self._request(Command.DISCONNECT_PEER, [*self._node.origin(), cause])]
             case State.WAIT_CONN_ACK | State.WAIT_I_CEA:
-                return self._close(now, "disconnected")
+                return self._close(now, DISCONNECTED)
         return []
 
     def _connect(self, now: float) -> list[Output]:

@@ -199,9 +199,9 @@ class PeerConnection:
                 case Recovered():
                     self._on_usable("diameter-recovered")
                 case Suspected(reason):
-                    self._on_unusable("diameter-suspect", reason)
+                    self._on_unusable("diameter-suspect", reason, "warning")
                 case Closed(reason):
-                    self._on_unusable("diameter-closed", reason)
+                    self._on_unusable("diameter-closed", reason, "info" if output.is_orderly else "warning")
                     self.closed.set()
                 case _:
                     assert_never(output)
@@ -353,11 +353,11 @@ class PeerConnection:
         self._log("info", event)
         self._client.on_peer_state(self.status())
 
-    def _on_unusable(self, event: str, reason: str) -> None:
+    def _on_unusable(self, event: str, reason: str, level: str) -> None:
         is_news = reason != self._reason  # a peer that stays away is told once
         self._reason = reason
         self._end_all(reason)
-        self._log("warning" if is_news else "debug", event, reason=reason)
+        self._log(level if is_news else "debug", event, reason=reason)
         if is_news:
             self._client.on_peer_state(self.status())
 

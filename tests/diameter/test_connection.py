@@ -140,7 +140,7 @@ def settings(*peers: Peer, **others: Any) -> DiameterSettings:
         "ims.test",
         "ims.test",
         tuple(PeerSettings(peer.node.origin_host, peer.address, peer.port) for peer in peers),
-        **{"request_timeout_s": 0.2, "connect_timeout_s": 0.3, **others},
+        **{"request_timeout_s": 0.1, "connect_timeout_s": 0.15, **others},
     )
 
 
@@ -250,7 +250,7 @@ def test_answers_in_any_order_and_of_a_wrong_application_find_their_questions(ru
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        pytest.param(lambda _: None, "no answer in 0.2 s", id="silence"),
+        pytest.param(lambda _: None, "no answer in 0.1 s", id="silence"),
         pytest.param(
             lambda uar: uar.answer([]),
             "unusable answer: UAA without Result-Code and Experimental-Result",
@@ -352,7 +352,7 @@ def _refuse(result: Result) -> Callable[[DiameterMessage], DiameterMessage]:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        pytest.param(lambda _: None, "accepted the connection, but no CEA in 0.3 s", id="never answers"),
+        pytest.param(lambda _: None, "accepted the connection, but no CEA in 0.15 s", id="never answers"),
         pytest.param(
             _refuse(Result.UNKNOWN_PEER),
             "refuses our capabilities exchange as icscf.ims.test: UNKNOWN_PEER (3010)",
@@ -442,8 +442,8 @@ def test_half_open_connection_is_found_by_the_watchdog(run: Callable[[Test], Non
         peer, log = Peer(), Log()
         peer.answers[Command.DEVICE_WATCHDOG] = lambda _: None
         await peer.start()
-        client = new_client(peer, log=log, watchdog_s=0.3)
-        reason = "does not answer the watchdog of 0.3 s"
+        client = new_client(peer, log=log, watchdog_s=0.1)
+        reason = "does not answer the watchdog of 0.1 s"
         assert await log.wait("diameter-suspect") == [reason]
         assert str(await ask(client, UAR)) == f"{name_of(peer)}: {reason}"
         assert await log.wait("diameter-closed") == [reason]
@@ -545,8 +545,8 @@ def test_questions_in_flight_are_limited(run: Callable[[Test], None], monkeypatc
         asked = [ask(client, UAR) for _ in range(3)]
         answers = [(await answered).reason for answered in asked]
         assert answers == [
-            "no answer in 0.2 s",
-            "no answer in 0.2 s",
+            "no answer in 0.1 s",
+            "no answer in 0.1 s",
             "overloaded, 2 requests wait for their answers",
         ]
         await client.stop()
