@@ -26,7 +26,9 @@ MAX_DATAGRAM_BYTES: Final = 65_535
 LISTEN_BACKLOG: Final = 1024
 MAX_BATCH: Final = 64  # datagrams in a row before the loop's other work has its turn
 
-_SO_MEMINFO: Final = 55  # Linux asm-generic/socket.h; missing in the socket module
+_SO_MEMINFO: Final = 55  # these three from Linux asm-generic/socket.h; missing in the socket module
+_SO_SNDBUFFORCE: Final = 32
+_SO_RCVBUFFORCE: Final = 33
 _MEMINFO_DROPS: Final = 8  # Linux sock_diag.h: SK_MEMINFO_DROPS, the last of nine counters
 
 
@@ -44,8 +46,7 @@ class UdpListener:
         self._receive = receive
         self._malformed = malformed
         self._socket = bind(address, socket.SOCK_DGRAM, "udp")
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            self._socket.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
+        _enlarge_buffers(self._socket)
         host, port = self._socket.getsockname()[:2]
         self.address: tuple[str, int] = (host, port)
         self.is_ipv6 = ":" in host
@@ -107,6 +108,15 @@ class UdpListener:
                 self._receive(message, flow)
             if self._socket.fileno() < 0:
                 return  # closed meanwhile
+
+
+def _enlarge_buffers(opened: socket.socket) -> None:
+    """Ask for large buffers: beyond the host's limit if we may, else as much as it gives."""
+    for forced, usual in ((_SO_RCVBUFFORCE, socket.SO_RCVBUF), (_SO_SNDBUFFORCE, socket.SO_SNDBUF)):
+        try:
+            opened.setsockopt(socket.SOL_SOCKET, forced, BUFFER_BYTES)
+        except OSError:
+            opened.setsockopt(socket.SOL_SOCKET, usual, BUFFER_BYTES)
 
 
 def bind(address: tuple[str, int], kind: socket.SocketKind, protocol: str) -> socket.socket:

@@ -25,8 +25,12 @@ def at_once(uri: str, ip_versions: tuple[int, ...] = (4, 6)) -> Any:
     ("uri", "hop"),
     [
         pytest.param("sip:127.0.1.10", Hop(Transport.UDP, "127.0.1.10", 5060), id="3263-4.1 address, UDP by default"),
-        pytest.param("sip:127.0.1.10:5070", Hop(Transport.UDP, "127.0.1.10", 5070), id="3263-4.2 explicit port"),
-        pytest.param("sip:127.0.1.10;transport=TCP", Hop(Transport.TCP, "127.0.1.10", 5060), id="3263-4.1 transport"),
+        pytest.param("sip:127.0.1.10:5070", Hop(Transport.UDP, "127.0.1.10", 5070), id="IC-02 3263-4.2 explicit port"),
+        pytest.param(
+            "sip:127.0.1.10;transport=TCP",
+            Hop(Transport.TCP, "127.0.1.10", 5060),
+            id="IC-02 3263-4.1 explicit transport",
+        ),
         pytest.param("sip:[2001:db8::1]", Hop(Transport.UDP, "2001:db8::1", 5060), id="3263-4.1 IPv6"),
         pytest.param("sip:scscf.IMS.test.", Hop(Transport.UDP, "127.0.1.12", 5060), id="static host in any case"),
         pytest.param("sip:a@x.test;maddr=127.0.1.9", Hop(Transport.UDP, "127.0.1.9", 5060), id="3261-16.6 maddr"),

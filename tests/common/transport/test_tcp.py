@@ -16,6 +16,8 @@ def hop_to(address: tuple[str, int]) -> Hop:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_two_nodes_share_one_connection_in_both_directions(run: Any, listen: Any, options: Any, host: str) -> None:
+    """SP-04, TCP over IPv4 and IPv6."""
+
     async def scenario() -> None:
         async with listen(host) as near, listen(host) as far:
             for _ in range(3):  # the first waits for the connection, the second too

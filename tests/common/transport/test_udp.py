@@ -20,6 +20,7 @@ def peer(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
 
 
 def test_a_datagram_is_a_message_with_its_flow(run: Any, listen: Any, options: Any, peer: socket.socket) -> None:
+    """SP-04, UDP over IPv4 and IPv6."""
     address = peer.getsockname()
 
     async def scenario() -> None:
