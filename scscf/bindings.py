@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from opencscf.common.sip.headers import NameAddr
@@ -34,7 +34,14 @@ class ContactBinding:
 
     def to_json(self) -> dict[str, Any]:  # JSON
         """Write the binding for the store."""
-        return asdict(self)
+        return {
+            "contact": self.contact,
+            "path": list(self.path),
+            "expires_at": self.expires_at,
+            "call_id": self.call_id,
+            "cseq": self.cseq,
+            "refreshed_at": self.refreshed_at,
+        }
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> ContactBinding:  # JSON

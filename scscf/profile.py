@@ -43,7 +43,8 @@ class UserProfile:
     def parse(cls, user_data: bytes) -> UserProfile:
         """Read User-Data; ParseError if there is no identity in it that can be used."""
         root = _parse_xml(user_data)
-        found = [_identity(element) for element in root.iterfind("{*}ServiceProfile/{*}PublicIdentity")]
+        profiles = _children(root, "ServiceProfile")
+        found = [_identity(element) for profile in profiles for element in _children(profile, "PublicIdentity")]
         identities = {identity.impu: identity for identity in reversed(found) if identity is not None}
         if not identities:
             raise ParseError("user profile without a usable PublicIdentity")
@@ -87,15 +88,22 @@ def _parse_xml(user_data: bytes) -> ET.Element:
 
 def _identity(element: ET.Element) -> PublicIdentity | None:
     """Read a PublicIdentity; None for a wildcard, and for a URI that cannot be read: the others are still good."""
-    if _text(element, "{*}Extension/{*}IdentityType") not in _PLAIN_KINDS:
+    if any(_text(extension, "IdentityType") not in _PLAIN_KINDS for extension in _children(element, "Extension")):
         return None
-    uri = _text(element, "{*}Identity")
+    uri = _text(element, "Identity")
     try:
         impu = impu_of(parse_uri(uri))
     except ParseError:
         return None
-    return PublicIdentity(uri, impu, _text(element, "{*}BarringIndication").lower() in {"1", "true"})
+    return PublicIdentity(uri, impu, _text(element, "BarringIndication").lower() in {"1", "true"})
 
 
-def _text(element: ET.Element, path: str) -> str:
-    return (element.findtext(path) or "").strip()
+def _children(element: ET.Element, name: str) -> list[ET.Element]:
+    """The children of a name, whatever their namespace: some HSSs declare one, which the schema does not have."""
+    qualified = f"}}{name}"
+    return [child for child in element if child.tag == name or child.tag.endswith(qualified)]
+
+
+def _text(element: ET.Element, name: str) -> str:
+    found = _children(element, name)
+    return (found[0].text or "").strip() if found else ""
