@@ -46,6 +46,7 @@ async def simulated_ues(lab: LabSettings, directory: Path, clock: Clock) -> Asyn
                     k=subscriber.k,
                     op=subscriber.op,
                     opc=subscriber.opc,
+                    plmn=lab.network.mcc + lab.network.mnc,
                 ),
                 local,
                 (lab.network.pcscf, lab.network.sip_port),

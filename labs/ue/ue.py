@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 MAX_FORWARDS = "70"
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, NOTIFY"
 MMTEL = "urn%3Aurn-7%3A3gpp-service.ims.icsi.mmtel"  # TS 24.173 5.1, escaped as in TS 24.229 7.9.2
-MAX_CSEQ = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +32,19 @@ class SimCard:
     domain: str
     k: bytes = field(repr=False)
     opc: bytes = field(repr=False)
-    mcc: str = "001"
-    mnc: str = "01"
+    plmn: str = "00101"  # mobile country and network code
 
     @classmethod
-    def of(cls, imsi: str, domain: str, *, k: str, op: str | None = None, opc: str | None = None) -> SimCard:
+    def of(
+        cls, imsi: str, domain: str, *, k: str, op: str | None = None, opc: str | None = None, plmn: str = "00101"
+    ) -> SimCard:
         """Make a SIM from hexadecimal key material; OPc follows from OP if only that is known."""
         key = bytes.fromhex(k)
-        if opc is None:
-            if op is None:
-                raise StartupError(f"{imsi}: neither OP nor OPc is known")
-            return cls(imsi, domain, key, derive_opc(key, bytes.fromhex(op)))
-        return cls(imsi, domain, key, bytes.fromhex(opc))
+        if opc is not None:
+            return cls(imsi, domain, key, bytes.fromhex(opc), plmn)
+        if op is not None:
+            return cls(imsi, domain, key, derive_opc(key, bytes.fromhex(op)), plmn)
+        raise StartupError(f"{imsi}: neither OP nor OPc is known")
 
 
 @dataclass(slots=True)
@@ -121,7 +121,7 @@ class Ue:
     @property
     def access_network(self) -> str:
         """P-Access-Network-Info of an LTE cell of the SIM's network (TS 24.229 7.2A.4)."""
-        cell = f"{self.sim.mcc}{self.sim.mnc}00010000001"  # tracking area 0001, cell 0000001
+        cell = f"{self.sim.plmn}00010000001"  # tracking area 0001, cell 0000001
         return f"3GPP-E-UTRAN-FDD; utran-cell-id-3gpp={cell}"
 
     def new_request(self, method: str, uri: str, headers: list[tuple[str, str]], body: bytes = b"") -> Request:
