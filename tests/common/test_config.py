@@ -7,6 +7,7 @@ from typing import Annotated
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from opencscf.common.config import (
     AtLeast,
     Fqdn,
