@@ -7,6 +7,8 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING
 
+from opencscf.common.node.trace import Trace
+from opencscf.labs.render import trace_path
 from opencscf.labs.ue.aka_registration import deregister, register
 from opencscf.labs.ue.answering import Answering
 from opencscf.labs.ue.call import OutgoingCall
@@ -21,9 +23,6 @@ if TYPE_CHECKING:
     from opencscf.common.sip.flow import Flow, Hop
     from opencscf.labs.config import LabSettings
     from opencscf.labs.ue.endpoint import Address
-
-from opencscf.common.node.trace import Trace
-from opencscf.labs.render import trace_path
 
 TALK_S = 0.3
 
