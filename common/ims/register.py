@@ -33,6 +33,8 @@ class Register:
         credentials = _digest_credentials(request)
         address = request.to.parsed_uri
         username = credentials.get("username") if credentials is not None else None
+        if username and not username.isprintable():  # it goes into Diameter, the store and the log
+            raise ParseError("the private identity is not printable text")
         return cls(request, Impi(username) if username else _derived_impi(address), impu_of(address), credentials)
 
     def credential(self, name: str) -> str:
@@ -63,6 +65,8 @@ class Register:
         if not values:
             return ""
         text = values[0].strip()
+        if not text.isprintable():
+            raise ParseError("the visited network is not printable text")
         if text.startswith('"') and (end := text.find('"', 1)) > 0:
             return unquote(text[: end + 1])
         return text.partition(";")[0].strip()

@@ -40,6 +40,14 @@ def test_private_identity(headers: tuple[tuple[str, str], ...], impi: str) -> No
     assert (register.impi, register.impu) == (impi, "sip:alice@ims.test")
 
 
+def test_unprintable_names() -> None:
+    """Octets that are no UTF-8 stand as lone surrogates in the message."""
+    with pytest.raises(ParseError):
+        Register.parse(make_register(("Authorization", 'Digest username="a\udcff@ims.test"')))
+    with pytest.raises(ParseError):
+        _ = Register.parse(make_register(("P-Visited-Network-ID", '"ims\udcff"'))).visited_network
+
+
 @pytest.mark.parametrize("to", ["<tel:+1555>", "<sip:ims.test>"])
 def test_no_private_identity(to: str) -> None:
     with pytest.raises(ParseError):
