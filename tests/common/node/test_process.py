@@ -171,11 +171,13 @@ def read_line(stream: IO[str] | None) -> str:
 
 def free_address() -> Address:
     """Find a port that is free for UDP and TCP."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
-        udp.bind(("127.0.0.1", 0))
-        tcp.bind(udp.getsockname())
-        host, port = udp.getsockname()
-        return host, port
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
+            udp.bind(("127.0.0.1", 0))
+            host, port = udp.getsockname()
+            with contextlib.suppress(OSError):
+                tcp.bind((host, port))
+                return host, port
 
 
 @pytest.fixture

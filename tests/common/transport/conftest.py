@@ -1,6 +1,7 @@
 """What the transport tests share: an event loop to run in, an endpoint that remembers, and a request to send."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeAlias, TypeVar
@@ -8,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 import pytest
 import uvloop
 
-from opencscf.common.errors import ParseError
+from opencscf.common.errors import ParseError, StartupError
 from opencscf.common.node.settings import ListenSettings, ListenTransport
 from opencscf.common.sip.flow import Flow, Hop
 from opencscf.common.sip.message import Message, Request
@@ -36,11 +37,19 @@ class Heard:
         )
 
 
+def open_at_free_ports(settings: list[ListenSettings]) -> SipEndpoint:
+    """Open an endpoint; the port that is free for UDP may not be for TCP, and then another one is tried."""
+    for _ in range(20):
+        with contextlib.suppress(StartupError):
+            return SipEndpoint(asyncio.get_running_loop(), settings)
+    return SipEndpoint(asyncio.get_running_loop(), settings)
+
+
 @asynccontextmanager
 async def listening(*addresses: str, transports: tuple[ListenTransport, ...] | None = None) -> AsyncIterator[Heard]:
     chosen = transports or (ListenTransport.UDP, ListenTransport.TCP)
     settings = [ListenSettings(address, 0, chosen) for address in addresses or ("127.0.0.1",)]
-    heard = Heard(SipEndpoint(asyncio.get_running_loop(), settings))
+    heard = Heard(open_at_free_ports(settings))
     await heard.endpoint.start(heard.handlers())
     try:
         yield heard
