@@ -181,7 +181,9 @@ def test_the_final_response_of_a_forwarded_request(world: World) -> None:
     ((out, target),) = world.sent
     assert target == CORE
     assert isinstance(out, Request)
-    world.runtime.receive(Response.to_request(out, 200, to_tag="b"), Flow(Transport.UDP, UE.local, ("127.0.1.12", 5060)))
+    world.runtime.receive(
+        Response.to_request(out, 200, to_tag="b"), Flow(Transport.UDP, UE.local, ("127.0.1.12", 5060))
+    )
     back, target = world.sent[-1]
     assert (back.start_line, back.get("Service-Route"), target) == ("SIP/2.0 200 OK", "<sip:s@ims.test;lr>", UE)
 
@@ -243,7 +245,9 @@ def test_responses_keep_their_order_behind_a_procedure(world: World) -> None:
         return [Relay(response)]
 
     world.decide = lambda event: (
-        [Forward((Branch(event.request.copy()),), on_response=on_response)] if isinstance(event, RequestReceived) else []
+        [Forward((Branch(event.request.copy()),), on_response=on_response)]
+        if isinstance(event, RequestReceived)
+        else []
     )
     world.runtime.receive(request("INVITE"), UE)
     out = world.sent[-1][0]
@@ -303,7 +307,9 @@ def test_start_begins_a_procedure_that_nobody_waits_for(world: World) -> None:
         return [Report("released")]
 
     world.decide = lambda event: (
-        [Respond(event.request, 200), Start(Procedure("s", end_session()))] if isinstance(event, RequestReceived) else []
+        [Respond(event.request, 200), Start(Procedure("s", end_session()))]
+        if isinstance(event, RequestReceived)
+        else []
     )
     world.runtime.receive(request("BYE"), UE)
     assert world.statuses == [200]
