@@ -9,6 +9,7 @@ from __future__ import annotations
 import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine, Hashable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, assert_never
 
@@ -137,18 +138,27 @@ class Runtime:
         """Take a parsed message from a transport."""
         message.flow = flow
         self._log.message("in", message, flow)
-        now = self._clock.now()
-        effects = self._guarded(partial(self._stack.receive, message, now), message)
+        effects = self._guarded(partial(self._receive, message, flow), message)
         if effects:
             self._perform_effects(effects)
 
     def malformed(self, data: bytes, error: ParseError, flow: Flow) -> None:
         """Take bytes that are no message: answer them if they were a request that can be answered, else drop them."""
-        self._log.event("warning", "malformed", peer=_text(flow), reason=error.reason, offset=error.offset)
-        request = parse_for_rejection(data)
-        if request is not None and request.method != "ACK":
-            request.flow = flow
-            self._send(self._stack.stateless_response(request, error.status, _phrase(error.reason)))
+        self._guarded(lambda: self._reject(parse_for_rejection(data), error, flow), None)
+
+    def _receive(self, message: Message, flow: Flow) -> list[Effect]:
+        try:
+            return self._stack.receive(message, self._clock.now())
+        except ParseError as fault:  # in a header field that the stack itself reads: there is no transaction yet
+            self._reject(message, fault, flow)
+            return []
+
+    def _reject(self, message: Message | None, fault: ParseError, flow: Flow) -> None:
+        self._log.event("warning", "malformed", peer=_text(flow), reason=fault.reason, offset=fault.offset)
+        if isinstance(message, Request) and message.method != "ACK":
+            message.flow = flow
+            with suppress(ParseError):  # without a readable Via nobody can be answered
+                self._send(self._stack.stateless_response(message, fault.status, _phrase(fault.reason)))
 
     def failed(self, target: Target, reason: str) -> None:
         """Take the news that a target cannot be reached."""

@@ -33,6 +33,8 @@ ERRORS: Final = "surrogateescape"  # octets that are no UTF-8 come out as they c
 
 _FOLD: Final = re.compile(r"[ \t]*+\r\n[ \t]++")
 _LINE_ENDS: Final = re.compile(r"[\r\n]")
+_TRANSACTION: Final = "#transaction"  # in the cache; no header field can have this name
+_IN_TRANSACTION: Final = frozenset({"via", "from", "call-id", "cseq"})  # what the transaction's key is made of
 _COPIED_TO_RESPONSES: Final = ("via", "from", "to", "call-id", "cseq")  # 8.2.6.2
 
 T = TypeVar("T")
@@ -176,8 +178,11 @@ class Message:
         follows RFC 2543, leaving out the To tag, which an ACK has and its INVITE has not, and the Request-URI, which a
         response has not.
         """
-        method = self.cseq.method
-        return self._transaction_id("INVITE" if method == "ACK" else method)
+        key: str | None = self._cache.get(_TRANSACTION)
+        if key is None:
+            method = self.cseq.method
+            key = self._cache[_TRANSACTION] = self._transaction_id("INVITE" if method == "ACK" else method)
+        return key
 
     @property
     def invite_transaction_id(self) -> str:
@@ -229,6 +234,12 @@ class Message:
         if canonical in self._names:
             self._drop(canonical, 0)
             self._edited(canonical)
+
+    def remove_all(self, canonical_names: frozenset[str]) -> None:
+        """Take out all lines of several names at once, which are given in lower case."""
+        if not canonical_names.isdisjoint(self._names):
+            for name in canonical_names.intersection(self._names):
+                self.remove(name)
 
     def remove_first_value(self, name: str) -> None:
         """Take out the first comma-separated element of this name, if there is one."""
@@ -325,6 +336,8 @@ class Message:
 
     def _edited(self, canonical: str) -> None:
         self._cache.pop(canonical, None)
+        if canonical in _IN_TRANSACTION:
+            self._cache.pop(_TRANSACTION, None)
         if not self._framed or canonical == "content-length":
             self._frame()
 

@@ -67,6 +67,11 @@ class Exchange:
         self.resume: object = None  # whoever waits for the final response
         self.failure: PeerUnavailable | None = None  # why our own 503 was made
 
+    def release(self) -> None:
+        """Let go of what is large once the server transaction has ended: timers still hold the exchange for a while."""
+        self.forward = self.context = None
+        self.legs.clear()
+
 
 class Leg:
     """One client transaction of an exchange, or the CANCEL for one."""
@@ -84,7 +89,7 @@ class Leg:
     ) -> None:
         self.exchange = exchange
         self.branch = branch  # -1 for a CANCEL, whose responses nobody waits for
-        self.request = request
+        self.request: Request | None = request  # for a CANCEL; let go of when the transaction ends
         self.transaction = transaction
         self.target = target
         self.progress_at = now  # when Timer C was last set (16.7 step 2)
@@ -307,7 +312,7 @@ class SipStack:
             return [StartStackTimer(leg, Timer.C, ends_at - self._now)]
         if leg.cancelled_at is None:
             return self._carry_out(leg.exchange, context.on_timer_c(leg.branch))
-        self._table.remove_client(leg.transaction)
+        self._end_leg(leg)
         return self._give_up(leg, 408)
 
     # ------------------------------------------------------------------ transactions' outputs
@@ -324,6 +329,7 @@ class SipStack:
                     effects.append(ToCore(ack))
                 case Terminated():
                     self._table.remove_server(exchange.transaction)
+                    exchange.release()
         return effects
 
     def _from_client(self, leg: Leg, outputs: list[Output]) -> list[Effect]:
@@ -341,8 +347,14 @@ class SipStack:
                 case TransportFailed():
                     effects += self._give_up(leg, 503)
                 case Terminated():
-                    self._table.remove_client(leg.transaction)
+                    self._end_leg(leg)
         return effects
+
+    def _end_leg(self, leg: Leg) -> None:
+        self._table.remove_client(leg.transaction)
+        leg.request = None
+        if leg.branch >= 0:
+            leg.exchange.legs.pop(leg.branch, None)
 
     def _deliver(self, leg: Leg, response: Response) -> list[Effect]:
         context = leg.exchange.context
@@ -374,7 +386,7 @@ class SipStack:
             match verdict:
                 case proxy.RelayUpstream(response):
                     effects += self._back(exchange, response)
-                case proxy.CancelBranch(branch):
+                case proxy.CancelBranch(branch) if branch in exchange.legs:
                     effects += self._cancel(exchange.legs[branch])
         return effects
 
@@ -404,6 +416,7 @@ class SipStack:
 
     def _cancel(self, leg: Leg) -> list[Effect]:
         """Send CANCEL after the INVITE of a branch, and wait no longer than 64*T1 for its end (9.1)."""
+        assert leg.request is not None  # noqa: S101  a leg of the exchange has not ended
         leg.cancelled_at = self._now
         effects = self._start_client(leg.exchange, -1, cancel_request(leg.request), leg.target)
         return [*effects, StartStackTimer(leg, Timer.C, 64 * self._timers.t1)]

@@ -326,3 +326,23 @@ def test_malformed_bytes_are_answered_if_they_can_be(world: World) -> None:
     world.runtime.malformed(b"\x00\x01", ParseError("no SIP"), UE)
     assert world.statuses == [400]
     assert [line[1] for line in world.lines] == ["malformed", "malformed"]
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        pytest.param("Via: SIP/2.0/UDP 127.0.2.1:5x;branch=z9hG4bK1", None, id="a Via that leads nowhere"),
+        pytest.param("Max-Forwards: many", 400, id="a header field that the stack reads itself"),
+    ],
+)
+def test_malformed_headers_that_the_parser_lets_through(world: World, header: str, status: int | None) -> None:
+    text = bytes(request()).decode()
+    if header.startswith("Via"):
+        text = text.replace(text.split("\r\n")[1], header)
+    else:
+        text = text.replace("Content-Length", f"{header}\r\nContent-Length")
+    world.runtime.receive(parse(text.encode()), UE)
+    assert world.statuses == ([] if status is None else [status])
+    assert [line[:2] for line in world.lines] == [("warning", "malformed")]
+    world.runtime.receive(request(number=2), UE)
+    assert len(world.events) == 1  # the next one reaches the core

@@ -386,3 +386,22 @@ def test_other_transactions_without_magic_cookie(name: str, value: str) -> None:
     other.set("Via", "SIP/2.0/UDP a.example")
     other.set(name, value)
     assert one.transaction_id != other.transaction_id
+
+
+def test_several_names_are_removed_at_once() -> None:
+    message = Request.new("MESSAGE", "sip:b@ims.test", [("Via", "v"), ("Route", "r1"), ("Path", "p"), ("route", "r2")])
+    message.remove_all(frozenset({"route", "path", "expires"}))
+    assert [name for name in ("Via", "Route", "Path") if message.has(name)] == ["Via"]
+
+
+def test_the_transaction_id_follows_edits() -> None:
+    message = Request.new(
+        "BYE",
+        "sip:b@ims.test",
+        [("Via", "SIP/2.0/UDP h;branch=z9hG4bK1"), ("From", "<sip:a@h>"), ("Call-ID", "c"), ("CSeq", "1 BYE")],
+    )
+    before = message.transaction_id
+    message.prepend("Via", "SIP/2.0/UDP h;branch=z9hG4bK2")
+    assert message.transaction_id == before.replace("bK1", "bK2")
+    message.remove_first_value("Via")
+    assert message.transaction_id == before

@@ -256,3 +256,16 @@ def test_everything_is_forgotten_in_the_end(stack: SipStack) -> None:
     for timer in [e for e in started if isinstance(e, StartStackTimer)]:
         stack.on_timer(timer.owner, timer.timer, 40.0)
     assert (stack.server_transactions, stack.client_transactions) == (0, 0)
+
+
+def test_ended_exchanges_need_no_garbage_collector(stack: SipStack) -> None:
+    received = request("MESSAGE")
+    started = stack.receive(received, 0.0)
+    started += forward(received, stack, CORE)
+    (leg,) = stack._table.clients
+    (exchange,) = stack._table.servers
+    started += stack.receive(answer(sent(started), 200), 0.1)
+    for timer in [e for e in started if isinstance(e, StartStackTimer)]:
+        stack.on_timer(timer.owner, timer.timer, 40.0)
+    assert exchange.legs == {}
+    assert (exchange.forward, exchange.context, leg.request) == (None, None, None)
