@@ -1,4 +1,4 @@
-"""labs/run in a host of stand-ins: what it does on which machine, without touching this one."""
+"""labs/run and tests/run in a host of stand-ins: what they do on which machine, without touching this one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-RUN = Path(__file__).parents[2] / "labs" / "run"
+ROOT = Path(__file__).parents[2]
+SCRIPTS = ("labs/run", "labs/venv.sh", "tests/run")
 TOOLS = (
     "sh",
     "cat",
@@ -27,7 +28,8 @@ TOOLS = (
     "true",
 )
 
-# python3 here knows versions, venv (once apt-get has installed it) and pip; it writes down what it was asked for.
+# python3 here knows versions, venv (once apt-get has installed it), pip and the checkers, and writes down what it was
+# asked for. The checker named by FAILING complains.
 PYTHON = """#!/bin/sh
 echo "python $*" >>"$HOST/asked"
 case "$*" in
@@ -42,6 +44,7 @@ case "$*" in
     [ -z "${PIP_FAILS:-}" ] || { echo "ERROR: no route to host"; exit 1; }
     echo "Collecting h11>=0.14"
     printf '#!/bin/sh\\necho "opencscf $*"\\n' >"${0%python}opencscf"; chmod +x "${0%python}opencscf" ;;
+"-P -m ${FAILING:-nothing}"*) exit 1 ;;
 esac
 """
 APT_GET = '#!/bin/sh\necho "apt-get $*" >>"$HOST/asked"\ncase "$*" in *install*) touch "$HOST/has-venv" ;; esac\n'
@@ -54,8 +57,9 @@ class Host:
         self.bin = folder / "bin"
         self.repository = folder / "a repository"
         self.bin.mkdir()
-        (self.repository / "labs").mkdir(parents=True)
-        shutil.copy(RUN, self.repository / "labs" / "run")
+        for script in SCRIPTS:
+            (self.repository / script).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / script, self.repository / script)
         (self.repository / "pyproject.toml").write_text("[project]\n")
         for tool in (*TOOLS, "chmod"):
             (self.bin / tool).symlink_to(shutil.which(tool) or f"/bin/{tool}")
@@ -68,9 +72,12 @@ class Host:
         (self.bin / name).chmod(0o755)
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return self.start("labs/run", *arguments, **environment)
+
+    def start(self, script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         (self.folder / "asked").write_text("")
         return subprocess.run(
-            [self.repository / "labs" / "run", *arguments],
+            [self.repository / script, *arguments],
             env={"PATH": str(self.bin), "HOST": str(self.folder), "TMPDIR": str(self.folder), **environment},
             cwd=self.folder,
             capture_output=True,
@@ -79,7 +86,13 @@ class Host:
         )
 
     def asked(self, what: str) -> int:
-        return sum(what in line for line in (self.folder / "asked").read_text().splitlines())
+        return sum(what in line for line in self.lines())
+
+    def lines(self) -> list[str]:
+        return (self.folder / "asked").read_text().splitlines()
+
+    def checks(self) -> list[str]:
+        return [line.removeprefix("python -P -m ") for line in self.lines() if line.startswith("python -P -m ")]
 
 
 @pytest.fixture
@@ -93,7 +106,7 @@ def test_fresh_debian_gets_venv_from_debian_and_then_the_lab(host: Host) -> None
     steps = [line.split("] ")[1] for line in done.stdout.splitlines() if line.startswith("[")]
     assert steps == [
         "creating .venv with Python 3.11.2",
-        "installing Debian's python3-venv",
+        "installing from Debian: python3-venv",
         "installing opencscf and what it needs into .venv",
         "installed",
     ]
@@ -147,3 +160,74 @@ def test_old_python_is_named(host: Host) -> None:
     done = host.run(PYTHON_TOO_OLD="1")
     assert done.returncode == 1
     assert done.stderr == "labs/run: needs Python 3.11 or newer; python3 here is: Python 3.11.2\n"
+
+
+CHECKS = ["ruff format --check --quiet .", "ruff check --quiet .", "mypy"]
+
+
+@pytest.fixture
+def test_host(host: Host) -> Host:
+    (host.folder / "has-venv").touch()
+    return host
+
+
+def test_tests_run_installs_what_real_peers_need_then_checks_then_tests(test_host: Host) -> None:
+    done = test_host.start("tests/run")
+    assert done.returncode == 0, done.stderr
+    assert test_host.asked("apt-get install") == 1
+    assert test_host.lines()[1].endswith("--no-install-recommends sip-tester tshark tcpdump")
+    assert any(line.endswith("a repository[test]") for line in test_host.lines())
+    assert test_host.checks() == [*CHECKS, "pytest"]
+
+
+def test_programs_that_are_there_are_not_installed_again(test_host: Host) -> None:
+    for program in ("sipp", "tcpdump"):
+        test_host.add(program, "#!/bin/sh\n")
+    assert test_host.start("tests/run").returncode == 0
+    assert test_host.lines()[1].endswith("--no-install-recommends tshark")
+
+
+def test_quick_leaves_debian_and_the_processes_alone(test_host: Host) -> None:
+    assert test_host.start("tests/run", "--quick", "--", "-k", "via").returncode == 0
+    assert test_host.asked("apt-get") == 0
+    assert test_host.checks() == [*CHECKS, "pytest --ignore=tests/processes -k via"]
+
+
+def test_quick_without_venv_says_what_to_install(host: Host) -> None:
+    done = host.start("tests/run", "--quick")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith("as root: apt-get install python3-venv")
+    assert host.asked("apt-get") == 0
+
+
+@pytest.mark.parametrize("failing", ["ruff", "mypy", "pytest"])
+def test_every_check_is_run_and_any_complaint_fails_the_run(test_host: Host, failing: str) -> None:
+    done = test_host.start("tests/run", "--quick", FAILING=failing)
+    assert done.returncode == 1
+    assert done.stderr.startswith("tests/run: failed: ")
+    assert failing in done.stderr
+    assert len(test_host.checks()) == 4
+
+
+def test_the_lab_uses_what_the_tests_have_installed_and_not_the_other_way_round(test_host: Host) -> None:
+    test_host.start("tests/run", "--quick")
+    test_host.run()
+    assert test_host.asked("pip install") == 0
+    (test_host.repository / "pyproject.toml").write_text("[project]\nname = 'changed'\n")
+    test_host.run()
+    test_host.start("tests/run", "--quick")
+    assert test_host.asked("pip install") == 1
+
+
+def test_unknown_option_is_named(host: Host) -> None:
+    done = host.start("tests/run", "--quik")
+    assert done.returncode == 1
+    assert done.stderr.startswith("tests/run: unknown option --quik")
+    assert host.lines() == []
+
+
+def test_without_root_and_sudo_tests_run_says_what_to_install(host: Host) -> None:
+    host.add("id", "#!/bin/sh\necho 1000\n")
+    done = host.start("tests/run")
+    assert done.returncode == 1
+    assert done.stderr.endswith("run as root: apt-get install sip-tester tshark tcpdump\n")
