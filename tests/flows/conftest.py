@@ -199,10 +199,11 @@ class Phone:
         """Build a request with a Via of its own; `cseq`, `call_id`, `from_`, `to`, `body` may be given."""
         self._serial += 1
         body = parts.get("body", b"")
+        host, port = self.address
         return Request.new(
             method, uri,
             [
-                ("Via", f"SIP/2.0/UDP {self.address[0]}:{self.address[1]};branch=z9hG4bK{self.number}.{self._serial};rport"),
+                ("Via", f"SIP/2.0/UDP {host}:{port};branch=z9hG4bK{self.number}.{self._serial};rport"),
                 ("Max-Forwards", "70"),
                 ("From", parts.get("from_") or f"<sip:{self.impi}>;tag=f{self.number}"),
                 ("To", parts.get("to") or f"<{uri}>"),
@@ -238,7 +239,7 @@ class Phone:
         rand, autn = digest.parse_aka_nonce(nonce)
         usim = Usim(key, OPC) if key else self.usim
         result = usim.challenge(rand, autn)
-        parts = {
+        parts: dict[str, Any] = {
             "username": self.impi, "realm": DOMAIN, "uri": f"sip:{DOMAIN}", "nonce": nonce,
             "qop": "auth", "nc": "00000001", "cnonce": "c",
         }  # fmt: skip
