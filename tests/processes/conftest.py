@@ -143,7 +143,8 @@ class Sipp:
     def _command(self, scenario: str, first: int, count: int, callees: int, words: dict[str, str]) -> list[str]:
         self._serial += 1
         name = self._directory / f"{self._serial}-{scenario}"
-        words = {"domain": self._lab.domain, "port": str(UE_PORT), "pcscf": self._lab.pcscf, "expires": "600000"} | words
+        lab = self._lab
+        words = {"domain": lab.domain, "port": str(UE_PORT), "pcscf": lab.pcscf, "expires": "600000"} | words
         text = (SCENARIOS / f"{scenario}.xml").read_text()
         name.with_suffix(".xml").write_text(re.sub(r"@(\w+)@", lambda word: words[word[1]], text))
         rows = ["SEQUENTIAL"]
@@ -164,8 +165,9 @@ class Sipp:
         """Start a scenario that waits for calls."""
         command = self._command(scenario, first, count, callees, words)
         process = subprocess.Popen(
-            command, cwd=self._directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=_many_files
-        )
+            command, cwd=self._directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            preexec_fn=_many_files,  # noqa: PLW1509  no threads here
+        )  # fmt: skip
         port = f":{UE_PORT:04X} "
         wait_until(lambda: Path("/proc/net/udp").read_text().count(port) >= count, "SIPp's sockets")
         return process
@@ -208,7 +210,7 @@ def as_root(*command: str) -> list[str]:
 def capture() -> Iterator[Callable[[], Path]]:
     """Capture SIP and Diameter on loopback from now on; calling the fixture's value ends it and names the file.
 
-    The file is in memory: written to the disk, it would be flushed by the very `fsync` that a 200 to REGISTER waits for.
+    The file is in memory: on the disk, it would be flushed by the very `fsync` that a 200 to REGISTER waits for.
     """
     memory = Path("/dev/shm")  # noqa: S108 - Linux's own
     folder = tempfile.TemporaryDirectory(prefix="opencscf-", dir=memory if os.access(memory, os.W_OK) else None)

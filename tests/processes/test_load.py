@@ -29,7 +29,8 @@ def test_registrations_and_calls(
     path = capture()
     # the capture is whole: every REGISTER and INVITE that SIPp sent is in it
     assert len(tshark(path, 'sip.Method == "REGISTER" && ip.dst == 127.0.3.10', "frame.number")) == 2 * 1100
-    assert len(tshark(path, 'sip.Method == "INVITE" && ip.dst == 127.0.3.10 && ip.src != 127.0.3.12', "frame.number")) == 500
+    invites = 'sip.Method == "INVITE" && ip.dst == 127.0.3.10 && ip.src != 127.0.3.12'
+    assert len(tshark(path, invites, "frame.number")) == 500
     complaints = tshark(
         path, "_ws.malformed || (_ws.expert.severity == error && (sip || diameter))",
         "frame.number", "_ws.col.Info", "_ws.expert.message",
