@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from opencscf.common.errors import ParseError
 from opencscf.common.ims.aka import AUTS_BYTES, AuthVector, make_vector, next_sqn, resynchronised_sqn, verify_auts
 from opencscf.common.ims.milenage import RAND_BYTES
+from opencscf.diameter.cx import ServerAssignmentType, UserAuthorizationType
 from opencscf.labs import diameter_codec as codec
 from opencscf.labs.diameter_codec import Answer, Avp, AvpError, Grammar, Key, Received, ResultCode, make
 from opencscf.labs.diameter_peer import Reporter, vendor_specific_application
@@ -70,34 +71,6 @@ IDENTITY_NOT_REGISTERED: Final = ResultCode(5003, codec.VENDOR_3GPP)
 IDENTITY_ALREADY_REGISTERED: Final = ResultCode(5005, codec.VENDOR_3GPP)
 AUTH_SCHEME_NOT_SUPPORTED: Final = ResultCode(5006, codec.VENDOR_3GPP)
 IN_ASSIGNMENT_TYPE: Final = ResultCode(5007, codec.VENDOR_3GPP)
-
-
-class UserAuthorizationType(enum.IntEnum):
-    """What a UAR asks for (TS 29.229 6.3.24)."""
-
-    REGISTRATION = 0
-    DE_REGISTRATION = 1
-    REGISTRATION_AND_CAPABILITIES = 2
-
-
-class ServerAssignmentType(enum.IntEnum):
-    """What a SAR reports (TS 29.229 6.3.15)."""
-
-    NO_ASSIGNMENT = 0
-    REGISTRATION = 1
-    RE_REGISTRATION = 2
-    UNREGISTERED_USER = 3
-    TIMEOUT_DEREGISTRATION = 4
-    USER_DEREGISTRATION = 5
-    TIMEOUT_DEREGISTRATION_STORE_SERVER_NAME = 6
-    USER_DEREGISTRATION_STORE_SERVER_NAME = 7
-    ADMINISTRATIVE_DEREGISTRATION = 8
-    AUTHENTICATION_FAILURE = 9
-    AUTHENTICATION_TIMEOUT = 10
-    DEREGISTRATION_TOO_MUCH_DATA = 11
-    AAA_USER_DATA_REQUEST = 12
-    PGW_UPDATE = 13
-    RESTORATION = 14
 
 
 _COMMON: Final = (
