@@ -83,7 +83,8 @@ install_project() {
             echo 1 >"$log_file.status"
     } | tee -a "$log_file" | sed -n 's/^ *Collecting \([^ ]*\).*/        \1/p'
     if [ "$(cat "$log_file.status")" != 0 ]; then
-        grep -E '^ *(ERROR|error):?' "$log_file" | tail -n 4 | sed 's/^/    /' >&2
+        sed -n "s/^ *WARNING: Retrying .* after connection broken by '\(.*\)'.*/    \1/p" "$log_file" | tail -n 1 >&2
+        grep -E '^ *ERROR' "$log_file" | tail -n 4 | sed 's/^ */    /' >&2
         fail "pip could not install the project, see the lines above"
     fi
 }
