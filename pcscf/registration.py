@@ -31,7 +31,7 @@ from opencscf.common.ims.public_identity import impu_of
 from opencscf.common.sip.headers import Credentials, NameAddr
 from opencscf.pcscf.qos import end_call
 from opencscf.pcscf.state import BINDING, Binding, Fields, loose_route, peer_of, same_uri
-from opencscf.pcscf.trust import for_ue, mark_unprotected
+from opencscf.pcscf.trust import for_ue, mark_unprotected, remove_security_agreement
 
 if TYPE_CHECKING:
     from opencscf.common.sip.flow import Flow
@@ -99,6 +99,7 @@ def _towards_home(pcscf: PcscfState, register: Request, token: str) -> Request:
     for name in ("Path", "Service-Route", "Route"):
         request.remove(name)
     mark_unprotected(request)
+    remove_security_agreement(request)
     request.set("Path", f"<{pcscf.config.path_uri(token)}>")  # PR-01
     _add_option(request, "Require", "path")
     _add_option(request, "Supported", "path")

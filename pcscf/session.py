@@ -38,7 +38,7 @@ from opencscf.common.sip.uri import SipUri
 from opencscf.diameter.rx import new_session_id
 from opencscf.pcscf.qos import SDP, authorise, call_story, end_call, negotiated, subscription_of
 from opencscf.pcscf.state import Binding, Call, CallKey, Fields, Offer, PcscfState, loose_route, peer_of, same_uri
-from opencscf.pcscf.trust import for_ue
+from opencscf.pcscf.trust import for_ue, remove_security_agreement
 
 if TYPE_CHECKING:
     from opencscf.common.sip.message import Message, Request, Response
@@ -80,8 +80,7 @@ def _from_ue(pcscf: PcscfState, request: Request, edited: Request) -> list[Actio
         return _refuse(request, 503, "too many calls", headers=(("Retry-After", str(RETRY_AFTER_S)),))
     identity = next(filter(None, map(binding.identity_matching, preferred)), binding.default_identity)
     icid = pcscf.ids.token()
-    remove_untrusted(edited)
-    edited.remove("P-Preferred-Identity")
+    _clean(edited)
     edited.set("P-Asserted-Identity", f"<{identity}>")  # PT-02
     edited.set("P-Charging-Vector", str(ChargingVector.new(icid, pcscf.config.host)))  # PT-04
     _enforce_service_route(pcscf, edited, binding)
@@ -129,6 +128,13 @@ def _forward_initial(
     return [Forward((branch,), record_route, handler), started]
 
 
+def _clean(request: Request) -> None:
+    """Take out of a UE's request what it cannot say, and what it says to this node only."""
+    remove_untrusted(request)
+    remove_security_agreement(request)
+    request.remove("P-Preferred-Identity")
+
+
 def _enforce_service_route(pcscf: PcscfState, request: Request, binding: Binding) -> None:
     """Put the stored Service-Route in the place of any other Route (PT-03); without one the I-CSCF finds the way."""
     wanted = binding.service_route or (pcscf.config.pcscf.icscf,)
@@ -154,8 +160,7 @@ def _within_dialog(
     if not is_from_ue and pcscf.registrations.is_ue_flow(request.flow):
         return _refuse(request, 403, "a UE does not use the core's side of a dialog")
     if is_from_ue:
-        remove_untrusted(edited)
-        edited.remove("P-Preferred-Identity")
+        _clean(edited)
         branch = Branch(edited)
         back: Back = TowardsUe(request)
         ue_tag, peer_tag = request.from_tag or "", request.to_tag or ""

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 KEYS: Final = frozenset({"ck", "ik"})  # between S-CSCF and P-CSCF only (7.2A.1)
 MARKS: Final = frozenset({"integrity-protected"}) | KEYS  # nothing of this may come from a UE (7.2A.2)
 
+SECURITY_AGREEMENT: Final = ("Security-Client", "Security-Verify", "Security-Server")  # RFC 3329
+SEC_AGREE: Final = "sec-agree"
+
 _ITEM: Final = re.compile(rf'(?:[^,"]++|{QUOTED})*+', re.DOTALL)
 _NAME: Final = re.compile(rf"(\s*[{TOKEN_CHARS}]+\s+)?\s*([{TOKEN_CHARS}]+)\s*=", re.ASCII)
 
@@ -29,10 +32,29 @@ def for_ue(response: Response) -> Response:
     return copy
 
 
+def remove_security_agreement(request: Request) -> None:
+    """Take out what UE and P-CSCF agree on between themselves (PA-03)."""
+    for name in SECURITY_AGREEMENT:
+        if request.has(name):
+            request.remove(name)
+    for name in ("Require", "Proxy-Require"):
+        if request.has(name):
+            _remove_option(request, name, SEC_AGREE)
+
+
 def mark_unprotected(register: Request) -> None:
     """Tell the S-CSCF that a REGISTER did not come over a security association, whatever the UE wrote (PA-01)."""
     if register.has("Authorization"):
         _edit_each(register, "Authorization", MARKS, added='integrity-protected="no"')
+
+
+def _remove_option(request: Request, name: str, option: str) -> None:
+    options = request.values(name)
+    kept = [value for value in options if value.lower() != option]
+    if not kept:
+        request.remove(name)
+    elif len(kept) < len(options):
+        request.set(name, ", ".join(kept))
 
 
 def _edit_each(message: Message, name: str, removed: Collection[str], *, added: str = "") -> None:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 5060  # RFC 3261 19.1.2
 MAX_FORWARDS = 70  # RFC 3261 16.6 step 3
 
+# RFC 3329: phones require it of the P-CSCF in all they send, which takes it out; further proxies never see it.
+_PROXY_OPTIONS = frozenset({"sec-agree"})
+
 # 16.7 step 6: within a class, the responses that help the caller to try again come first.
 _HELPFUL = (401, 407, 415, 420, 484)
 
@@ -66,7 +69,9 @@ def validate(request: Request) -> Refusal | None:
     if request.max_forwards == 0:
         return Refusal(483, "")
     if request.has("Proxy-Require"):
-        return Refusal(420, "", (("Unsupported", ", ".join(request.values("Proxy-Require"))),))
+        unsupported = [option for option in request.values("Proxy-Require") if option.lower() not in _PROXY_OPTIONS]
+        if unsupported:
+            return Refusal(420, "", (("Unsupported", ", ".join(unsupported)),))
     return None
 
 

@@ -58,9 +58,22 @@ def test_register_goes_to_the_home_network(world: Any) -> None:
 
 def test_options_that_are_there_are_not_repeated(world: Any) -> None:
     """PR-01."""
-    sent = forwarded(world, world.register(("Require", "sec-agree, Path"), ("Supported", "path")))
-    assert sent.values("Require") == ["sec-agree", "Path"]
+    sent = forwarded(world, world.register(("Require", "gruu, Path"), ("Supported", "path")))
+    assert sent.values("Require") == ["gruu", "Path"]
     assert sent.values("Supported") == ["path"]
+
+
+def test_security_agreement_stays_between_ue_and_pcscf(world: Any) -> None:
+    """PA-03: what a phone adds for IPsec is not for the home network."""
+    agreement = [
+        ("Require", "sec-agree"), ("Proxy-Require", "sec-agree, other"), ("Supported", "path, sec-agree"),
+        ("Security-Client", "ipsec-3gpp; alg=hmac-sha-1-96; spi-c=1; spi-s=2; port-c=5062; port-s=5063"),
+        ("Security-Verify", "ipsec-3gpp; q=0.1"), ("Security-Server", "tls"),
+    ]  # fmt: skip
+    sent = forwarded(world, world.register(*agreement))
+    assert sent.values("Require") == ["path"]
+    assert sent.values("Proxy-Require") == ["other"]
+    assert not any(sent.has(f"Security-{name}") for name in ("Client", "Verify", "Server"))
 
 
 @pytest.mark.parametrize(

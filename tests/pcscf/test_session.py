@@ -58,6 +58,17 @@ def test_message_of_the_ue_goes_to_its_scscf(world: Any) -> None:
     assert sent.get("P-Charging-Vector").endswith(";icid-generated-at=192.0.2.10")
 
 
+def test_security_agreement_stays_between_ue_and_pcscf(world: Any) -> None:
+    """PA-03: outside and within dialogs."""
+    token = world.registered().token
+    agreement = [("Require", "sec-agree, 100rel"), ("Proxy-Require", "Sec-Agree"), ("Security-Verify", "ipsec-3gpp")]
+    for request in (world.request("INVITE", *agreement), world.request("BYE", within(token, "ue"), *agreement, to=TO)):
+        sent = sent_of(world.receive(request))
+        assert sent.values("Require") == ["100rel"]
+        assert not sent.has("Proxy-Require")
+        assert not sent.has("Security-Verify")
+
+
 def test_each_request_has_its_own_icid(world: Any) -> None:
     """PT-04."""
     world.registered()

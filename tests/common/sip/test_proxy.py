@@ -63,7 +63,8 @@ def test_a_strict_router_gets_its_own_uri_in_the_request_uri() -> None:
     [
         pytest.param([], None, id="16.3 nothing to object to"),
         pytest.param([("Max-Forwards", "0")], 483, id="16.3 step 3 Max-Forwards 0"),
-        pytest.param([("Proxy-Require", "foo, bar")], 420, id="16.3 step 5 unknown Proxy-Require"),
+        pytest.param([("Proxy-Require", "foo, Sec-Agree, bar")], 420, id="16.3 step 5 unknown Proxy-Require"),
+        pytest.param([("Proxy-Require", "sec-agree")], None, id="PA-03 what phones send is the P-CSCF's matter"),
     ],
 )
 def test_request_validation(extra: list[tuple[str, str]], status: int | None) -> None:
