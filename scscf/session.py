@@ -1,7 +1,8 @@
 """Requests other than REGISTER at the S-CSCF (TS 24.229 5.4.3, 5.4.4).
 
 Not covered: initial filter criteria and application servers, number translation (ENUM), services for unregistered
-users, caller preferences and q values (all contacts ring at once), GRUU, session timers.
+users, caller preferences and q values (all contacts ring at once), GRUU, session timers, the reg event package, to
+which every phone subscribes after its registration: it hears that there is no notifier.
 """
 
 from __future__ import annotations
@@ -75,6 +76,8 @@ def _on_originating_request(
     impu = impu_of(NameAddr.parse(asserted[0]).parsed_uri)
     if not _may_originate(impu, state, now):
         return refuse(request, 403, "caller is not registered or barred", {"step": "originating", "impu": impu})
+    if _subscribes_to_reg(request) and _served(copy, state, config)[1]:
+        return _no_notifier(request, "originating", impu)
     target = copy.request_uri
     if not copy.routes and (not isinstance(target, SipUri) or _is_home(target, config)):
         icscf = SipUri.parse(config.scscf.icscf)
@@ -96,6 +99,18 @@ def _is_home(target: SipUri, config: ScscfConfig) -> bool:
     return target.host.lower() == config.scscf.domain.lower()
 
 
+# ---------------------------------------------------------------------- registration state, 5.4.2.1.1
+
+
+def _subscribes_to_reg(request: Request) -> bool:
+    """Whether it asks for the state of a registration, which is the S-CSCF's to tell and not the contacts'."""
+    return request.method == "SUBSCRIBE" and (request.get("Event") or "").partition(";")[0].strip() == "reg"
+
+
+def _no_notifier(request: Request, step: str, impu: str) -> list[Action]:
+    return refuse(request, 489, "no reg event notifier yet", {"step": step, "impu": impu})
+
+
 # ---------------------------------------------------------------------- terminating, 5.4.3.3
 
 
@@ -106,6 +121,8 @@ def _on_terminating_request(
     impu, registrations = _served(copy, state, config)
     if not registrations:
         return refuse(request, 480, "callee is not registered", {"step": "terminating", "impu": impu})
+    if _subscribes_to_reg(request):
+        return _no_notifier(request, "terminating", impu)
     if all(_is_barred(registration, impu) for registration in registrations):
         return refuse(request, 404, "callee's identity is barred", {"step": "terminating", "impu": impu})
     contacts = [binding for registration in registrations for binding in registration.live(now)]

@@ -159,6 +159,23 @@ def test_lost_messages_are_sent_again(network: Any) -> None:
     assert len([q for q in network.hss.asked if isinstance(q, UserAuthorizationRequest)]) == 2
 
 
+def test_a_phone_that_subscribes_to_its_registration_state_is_told_no(network: Any) -> None:
+    """SE-01: as phones do at once after the 200; no copy of it comes back to them."""
+    alice = network.phone(1)
+    alice.go_online()
+    routes = ", ".join(["<sip:127.0.1.10:5060;lr>", *alice.service_route])
+    alice.send(
+        alice.request(
+            "SUBSCRIBE", alice.tel, ("Route", routes), ("Event", "reg"), ("Expires", "600000"),
+            ("P-Preferred-Identity", f"<{alice.tel}>"), ("Contact", f"<{alice.contact}>"),
+            from_=f"<{alice.tel}>;tag=sub",
+        )
+    )  # fmt: skip
+    network.run()
+    assert alice.statuses("SUBSCRIBE") == [489]
+    assert network.path_of("SUBSCRIBE") == ["UE1>P", "P>S"]
+
+
 def test_an_invite_without_registration_is_403(network: Any) -> None:
     """PT-08."""
     bob = network.phone(2)

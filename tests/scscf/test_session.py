@@ -34,6 +34,7 @@ def make_request(
     asserted: str | None = f"<{ALICE}>",
     called: str | None = None,
     to_tag: str | None = None,
+    event: str | None = None,
 ) -> Request:
     headers = [
         ("Via", "SIP/2.0/UDP 127.0.1.10:5060;branch=z9hG4bKp1"),
@@ -45,6 +46,8 @@ def make_request(
     ]
     if asserted is not None:
         headers.append(("P-Asserted-Identity", asserted))
+    if event is not None:
+        headers.append(("Event", event))
     if called is not None:
         headers.append(("P-Called-Party-ID", called))
     request = Request.new(method, uri, headers)
@@ -270,6 +273,40 @@ def test_callee_is_not_served(registered: Registrar, uri: str, status: int, reas
 def test_further_route_of_another_request_is_followed(registered: Registrar) -> None:
     _, actions = registered.receive(make_request(uri=ALICE, routes=(TERM, "<sip:as.ims.test;lr>")))
     assert actions == [Forward((Branch(make_request(uri=ALICE, routes=("<sip:as.ims.test;lr>",))),))]
+
+
+# ---------------------------------------------------------------------- the reg event package (5.4.2.1.1)
+
+
+@pytest.mark.parametrize(
+    ("route", "uri", "step"),
+    [
+        pytest.param(ORIG, ALICE, "originating", id="SE-01 a phone subscribes right after its registration"),
+        pytest.param(ORIG, "tel:+15550000001", "originating", id="SE-01 by its number"),
+        pytest.param(ORIG, "sip:001010000000001@ims.test", "originating", id="SE-01 by its barred identity"),
+        pytest.param(TERM, ALICE, "terminating", id="SE-01 another node subscribes"),
+    ],
+)
+def test_subscription_to_reg_is_for_the_scscf_itself(registered: Registrar, route: str, uri: str, step: str) -> None:
+    """SE-01: it is no request to the user's contacts, one of which may have sent it."""
+    request = make_request("SUBSCRIBE", uri, routes=(route,), event="reg;id=1")
+    _, actions = registered.receive(request)
+    assert [type(action) for action in actions] == [Respond, Report]
+    assert actions[0] == Respond(request, 489, "no reg event notifier yet")
+    assert actions[1].fields["step"] == step
+
+
+@pytest.mark.parametrize(
+    ("uri", "event"),
+    [
+        pytest.param(ALICE, "presence", id="another package"),
+        pytest.param("sip:15550000002@ims.test", "reg", id="another user's state"),
+    ],
+)
+def test_other_subscriptions_go_on(registered: Registrar, uri: str, event: str) -> None:
+    request = make_request("SUBSCRIBE", uri, routes=(ORIG,), event=event)
+    _, actions = registered.receive(request)
+    assert actions == [Forward((Branch(make_request("SUBSCRIBE", uri, routes=(ICSCF,), event=event)),), MO)]
 
 
 # ---------------------------------------------------------------------- subsequent
