@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 CHARGING: Final = ("P-Charging-Vector", "P-Charging-Function-Addresses")  # TS 24.229 5.2.1
 
+LOCATION: Final = ("P-Access-Network-Info", "Cellular-Network-Info")  # the cell of a user (RFC 7315 4.4)
+
 # What only a node inside the trust domain may say (TS 24.229 4.4), besides the charging header fields.
 TRUST_DOMAIN_ONLY: Final = (
     "P-Asserted-Identity",
@@ -107,8 +109,9 @@ def remove_untrusted(message: Message) -> None:
 
 
 def hide_from_ue(message: Message) -> None:
-    """Take out of a message what the UE it goes to must not see: charging, and an identity that is private."""
+    """Take out what the UE a message goes to must not see: charging, where the other one is, a private identity."""
     remove_charging(message)
+    _remove(message, LOCATION)
     if message.has("P-Asserted-Identity") and wants_identity_hidden(message):
         message.remove("P-Asserted-Identity")
 

@@ -63,6 +63,7 @@ def test_what_the_callee_gets(network: Any, phones: Any) -> None:
         ("P-Asserted-Identity", "<sip:mallory@evil.test>"),
         ("P-Preferred-Identity", "<tel:+15550000001>"),
         ("P-Charging-Vector", "icid-value=forged"),
+        ("P-Access-Network-Info", "3GPP-E-UTRAN-FDD; utran-cell-id-3gpp=0010100010000101"),
     )
     (invite,) = bob.requests("INVITE")
     assert invite.uri == bob.contact  # SS-10
@@ -73,6 +74,10 @@ def test_what_the_callee_gets(network: Any, phones: Any) -> None:
     assert len(invite.values("Record-Route")) == 6  # both sides of P twice, S twice
     (inside,) = network.sent_to("S", "INVITE")[:1]
     assert "forged" not in inside.get("P-Charging-Vector")
+    assert inside.has("P-Access-Network-Info")
+    assert not invite.has("P-Access-Network-Info"), "the callee does not learn where the caller is"
+    bob.answer(invite, 180, b"", ("P-Access-Network-Info", "3GPP-E-UTRAN-FDD; utran-cell-id-3gpp=0010100010000102"))
+    assert not alice.last("INVITE").has("P-Access-Network-Info"), "nor the caller where the callee is"
 
 
 def test_the_callee_hangs_up(network: Any, phones: Any) -> None:

@@ -5,6 +5,7 @@ import pytest
 from opencscf.common.errors import ParseError
 from opencscf.common.ims.pheaders import (
     CHARGING,
+    LOCATION,
     TRUST_DOMAIN_ONLY,
     ChargingVector,
     asserted_identities,
@@ -107,9 +108,9 @@ def test_a_ue_cannot_say_what_the_network_says(name: str) -> None:
     assert given == message(("P-Preferred-Service", "urn:x"))
 
 
-@pytest.mark.parametrize("name", CHARGING)
-def test_a_ue_does_not_see_charging(name: str) -> None:
-    """PG-01."""
+@pytest.mark.parametrize("name", [*CHARGING, *LOCATION])
+def test_a_ue_sees_neither_charging_nor_where_the_other_one_is(name: str) -> None:
+    """PG-01; RFC 7315 4.4: which cell serves a user stays in the trust domain."""
     given = message((name, "x"), ("P-Asserted-Identity", "<sip:alice@ims.test>"))
     hide_from_ue(given)
     assert given == message(("P-Asserted-Identity", "<sip:alice@ims.test>"))
