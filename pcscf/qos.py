@@ -46,6 +46,7 @@ _MEDIA_TYPES: Final = {
 }
 _SENDS: Final = frozenset({Direction.SENDRECV, Direction.SENDONLY})
 _RECEIVES: Final = frozenset({Direction.SENDRECV, Direction.RECVONLY})
+_PRECONDITIONS: Final = ("a=curr:", "a=des:", "a=conf:")  # RFC 3312 5
 _UDP: Final = "17"
 _TCP: Final = "6"
 _ANY_PROTOCOL: Final = "ip"
@@ -200,11 +201,13 @@ def _codec_data(direction: str, kind: str, media: MediaDescription) -> str:
 
 
 def _essence(media: tuple[MediaComponent, ...]) -> tuple[MediaComponent, ...]:
-    """The components without what a session refresh changes: which side makes the offer."""
-    return tuple(
-        replace(component, codec_data=tuple(text.split("\n", 2)[2] for text in component.codec_data))
-        for component in media
-    )
+    """The components without what changes while the media stay: which side makes the offer, how far reservation is."""
+    return tuple(replace(component, codec_data=tuple(map(_settled, component.codec_data))) for component in media)
+
+
+def _settled(codec_data: str) -> str:
+    _side, _kind, *lines = codec_data.split("\n")
+    return "\n".join(line for line in lines if not line.startswith(_PRECONDITIONS))
 
 
 # ---------------------------------------------------------------------- AAR and STR

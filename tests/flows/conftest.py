@@ -300,13 +300,29 @@ class Phone:
         self.send(response)
         self.network.run()
 
-    def in_dialog(self, method: str, invite: Request, final: Response, **parts: Any) -> Request:
+    def in_dialog(
+        self, method: str, invite: Request, final: Response, *headers: tuple[str, str], **parts: Any
+    ) -> Request:
         """Send a request of the caller within the dialog of its INVITE, and return it."""
         message = self.request(
             method, final.contacts[0].uri,
             ("Route", ", ".join(reversed(final.values("Record-Route")))),
+            *headers,
             from_=invite.get("From"), to=final.get("To"), call_id=invite.call_id,
             **({"cseq": invite.cseq.number} if method == "ACK" else {}), **parts,
+        )  # fmt: skip
+        self.send(message)
+        self.network.run()
+        return message
+
+    def in_dialog_of(self, method: str, invite: Request, *headers: tuple[str, str], **parts: Any) -> Request:
+        """Send a request of the callee within the dialog of the INVITE it got, and return it."""
+        message = self.request(
+            method, invite.contacts[0].uri,
+            ("Route", ", ".join(invite.values("Record-Route"))),
+            *headers,
+            from_=f"{invite.get('To')};tag=t{self.number}", to=invite.get("From"), call_id=invite.call_id,
+            **parts,
         )  # fmt: skip
         self.send(message)
         self.network.run()
