@@ -132,7 +132,7 @@ class Runtime:
     def start(self) -> None:
         """Tell the core that the node runs."""
         now = self._clock.now()
-        self._take(self._guarded(partial(self._core.on_event, Started(now)), None))
+        self._take(self._guarded(partial(self._core.on_event, Started(now)), None), None)
 
     def receive(self, message: Message, flow: Flow) -> None:
         """Take a parsed message from a transport."""
@@ -170,7 +170,7 @@ class Runtime:
         now = self._clock.now()
         for owner, timer in self._wheel.advance(now):
             if owner is None:
-                self._take(self._guarded(partial(self._core.on_event, TimerFired(timer, now)), None))
+                self._take(self._guarded(partial(self._core.on_event, TimerFired(timer, now)), None), None)
             else:
                 self._on_stack_timer(owner, timer, now)
 
@@ -191,7 +191,7 @@ class Runtime:
                 self._wheel.schedule(effect.delay_s, (effect.owner, effect.timer))
             elif isinstance(effect, ToCore):
                 received = RequestReceived(effect.request, self._clock.now())
-                self._take(self._guarded(partial(self._core.on_event, received), effect.request))
+                self._take(self._guarded(partial(self._core.on_event, received), effect.request), effect.request)
             elif isinstance(effect, Decide):
                 self._decide(effect)
             else:
@@ -227,8 +227,8 @@ class Runtime:
         if isinstance(outcome, Procedure):
             self._undecided[decide.exchange.key] = deque()
             self._begin(outcome, decide.exchange.key)
-        elif outcome:
-            self._perform(outcome)
+        else:
+            self._take(outcome, request)
 
     def _decided(self, exchange_key: str) -> None:
         queue = self._undecided.pop(exchange_key)
@@ -240,11 +240,11 @@ class Runtime:
 
     # ------------------------------------------------------------------ what the core wants
 
-    def _take(self, outcome: Outcome | None) -> None:
+    def _take(self, outcome: Outcome | None, request: Request | None) -> None:
         if isinstance(outcome, Procedure):
             self._begin(outcome)
         elif outcome:
-            self._perform(outcome)
+            self._guarded(partial(self._perform, outcome), request)
 
     def _perform(self, actions: list[Action]) -> None:
         for action in actions:
@@ -271,6 +271,7 @@ class Runtime:
         if not missing:
             self._forward_to(forward, targets, running)
             return
+        uris = [next_hop_uri(forward.branches[index].request) for index in missing]
         key = forward.branches[0].request.transaction_id
         self._resolving.add(key)
 
@@ -279,10 +280,9 @@ class Runtime:
             missing.remove(index)
             if not missing:
                 self._resolving.discard(key)
-                self._forward_to(forward, targets, running)
+                self._guarded(partial(self._forward_to, forward, targets, running), forward.branches[0].request)
 
-        for index in list(missing):
-            uri = next_hop_uri(forward.branches[index].request)
+        for index, uri in zip(tuple(missing), uris, strict=True):
             self._resolver.lookup(uri, partial(found, index))
 
     def _forward_to(

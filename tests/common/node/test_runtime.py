@@ -206,6 +206,22 @@ def test_an_unreachable_hop_is_raised_at_the_await(world: World, host: str) -> N
     assert world.statuses == [504]
 
 
+@pytest.mark.parametrize(
+    ("uri", "status"), [pytest.param("isbn:2983792873", 416, id="scheme"), pytest.param("sip:@", 400, id="malformed")]
+)
+def test_a_request_that_leads_nowhere_is_answered(world: World, uri: str, status: int) -> None:
+    """RFC 4475 3.3.2: the fault shows only when the actions are performed, outside of any procedure."""
+    world.decide = lambda event: (
+        [Forward((Branch(event.request.copy()),))] if isinstance(event, RequestReceived) else []
+    )
+    message = request()
+    message.uri = uri
+    world.runtime.receive(message, UE)
+    assert world.statuses == [status]
+    world.pass_time(33)
+    assert (world.runtime._stack.server_transactions, world.runtime._resolving) == (0, set())
+
+
 def test_a_silent_hop_is_a_408(world: World) -> None:
     seen: list[int] = []
 
