@@ -50,6 +50,9 @@ class PCscf:
         match key:
             case registration.RegistrationTimer():
                 return registration.on_timer(self.state, key)
+            case registration.HangUpTimer(dialog_token):
+                self.state.registrations.drop_former(dialog_token)
+                return []
             case qos.TerminationTimer():
                 return qos.on_termination_timer(key)
             case _:

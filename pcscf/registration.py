@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from opencscf.common.sip.message import Message, Request, Response
     from opencscf.pcscf.state import PcscfState
 
+HANG_UP_S = 3600.0  # how long the calls of an ended registration can still be hung up
 RETRY_AFTER_S = 60  # when all registrations are taken
 
 
@@ -47,6 +48,13 @@ class RegistrationTimer:
 
     token: str
     expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class HangUpTimer:
+    """Ends the time in which calls that outlived their registration can be hung up."""
+
+    dialog_token: str
 
 
 def on_register(pcscf: PcscfState, register: Request, now: float) -> Procedure:
@@ -164,8 +172,12 @@ def _forget(pcscf: PcscfState, binding: Binding, event: str) -> list[Action]:
     """Remove a binding and give back what its calls hold (RX-02)."""
     pcscf.registrations.remove(binding.token)
     actions: list[Action] = [Report(event, {"impu": binding.aor, "impi": binding.impi, "contact": binding.contact})]
-    for call in pcscf.calls.of_binding(binding.token):
+    calls = pcscf.calls.of_binding(binding.token)
+    for call in calls:
         actions += end_call(pcscf, call, "call ended", {"reason": event})
+    if calls:
+        pcscf.registrations.keep_former(binding)
+        actions.append(SetTimer(HangUpTimer(binding.dialog_token), HANG_UP_S))
     return actions
 
 

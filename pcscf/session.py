@@ -1,7 +1,7 @@
 """Everything but REGISTER: calls, messages and what happens within dialogs (TS 24.229 5.2.6 to 5.2.8).
 
-Record-Route carries the binding's token twice: as `ue.TOKEN` in the URI that faces the UE and as `net.TOKEN` in the one
-that faces the core. Who uses which one in Route says where a request within the dialog comes from.
+Record-Route carries the binding's dialog token twice: as `ue.TOKEN` in the URI that faces the UE and as `net.TOKEN` in
+the one that faces the core. Who uses which one in Route says where a request within the dialog comes from.
 
 Not covered: security associations, the comparison of a dialog's whole route set, releasing a call by the P-CSCF's own
 BYE, emergency calls.
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from opencscf.common.sip.message import Message, Request, Response
 
 DIALOG_FORMING: Final = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
+ENDING: Final = frozenset({"ACK", "BYE"})  # what still passes in a dialog whose registration is over
 UE_SIDE: Final = "ue"
 CORE_SIDE: Final = "net"
 RETRY_AFTER_S: Final = 10  # when there are as many calls as this node takes
@@ -84,7 +85,7 @@ def _from_ue(pcscf: PcscfState, request: Request, edited: Request) -> list[Actio
     edited.set("P-Asserted-Identity", f"<{identity}>")  # PT-02
     edited.set("P-Charging-Vector", str(ChargingVector.new(icid, pcscf.config.host)))  # PT-04
     _enforce_service_route(pcscf, edited, binding)
-    record_route = RecordRoute(f"{UE_SIDE}.{binding.token}", f"{CORE_SIDE}.{binding.token}")
+    record_route = RecordRoute(f"{UE_SIDE}.{binding.dialog_token}", f"{CORE_SIDE}.{binding.dialog_token}")
     back = TowardsUe(request)
     return _forward_initial(pcscf, request, Branch(edited), record_route, back, binding, identity, icid)
 
@@ -103,7 +104,7 @@ def _to_ue(pcscf: PcscfState, request: Request, edited: Request, token: str) -> 
     identity = (binding.identity_matching(called.uri) if called else None) or binding.default_identity
     icid = _icid(request)
     hide_from_ue(edited)
-    record_route = RecordRoute(f"{CORE_SIDE}.{token}", f"{UE_SIDE}.{token}")
+    record_route = RecordRoute(f"{CORE_SIDE}.{binding.dialog_token}", f"{UE_SIDE}.{binding.dialog_token}")
     branch = Branch(edited, flow=binding.flow)
     return _forward_initial(pcscf, request, branch, record_route, FromUe(request, identity), binding, identity, icid)
 
@@ -148,14 +149,16 @@ def _enforce_service_route(pcscf: PcscfState, request: Request, binding: Binding
 
 
 def _within_dialog(
-    pcscf: PcscfState, request: Request, edited: Request, token: str, now: float, *, is_from_ue: bool
+    pcscf: PcscfState, request: Request, edited: Request, dialog_token: str, now: float, *, is_from_ue: bool
 ) -> list[Action]:
     """Pass a request on to the dialog's other side (5.2.6.3.5, 5.2.6.4)."""
-    binding = pcscf.registrations.get(token)
+    binding = pcscf.registrations.in_dialog(dialog_token)
+    if binding is None and request.method in ENDING:
+        binding = pcscf.registrations.former(dialog_token)
     if binding is None:
         return _refuse(request, 481, "the registration that the dialog was made with is over")
     assert request.flow is not None  # noqa: S101
-    if is_from_ue and request.flow.remote[0] != binding.flow.remote[0]:
+    if is_from_ue and not pcscf.registrations.is_of_user(request.flow, binding):
         return _refuse(request, 403, "not a party of the dialog")  # PT-06
     if not is_from_ue and pcscf.registrations.is_ue_flow(request.flow):
         return _refuse(request, 403, "a UE does not use the core's side of a dialog")
@@ -169,7 +172,7 @@ def _within_dialog(
         branch = Branch(edited, flow=binding.flow)
         back = FromUe(request)
         ue_tag, peer_tag = request.to_tag or "", request.from_tag or ""
-    call = pcscf.calls.in_dialog(request.call_id, token, ue_tag=ue_tag, peer_tag=peer_tag)
+    call = pcscf.calls.in_dialog(request.call_id, binding.token, ue_tag=ue_tag, peer_tag=peer_tag)
     return _forward_within(pcscf, call, request, branch, back, now, is_from_ue=is_from_ue)
 
 
@@ -271,6 +274,8 @@ class CallResponses:
                 details: Fields = {"status": response.status, "reason": response.reason}
                 actions += end_call(self.pcscf, self.call, "call failed", details)
             return actions
+        if self.is_initial and self.pcscf.registrations.get(self.call.key.token) is None:
+            self.call.is_over = True  # nothing would tell of its end
         if self.is_initial and response.status > 100 and not self.call.is_over:
             self.pcscf.calls.put(self.call)
             if response.status >= 200 and self.call.answered_at is None:

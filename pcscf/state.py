@@ -7,6 +7,7 @@ forwarding needs, but the PCRF's sessions of before end with the bearer.
 from __future__ import annotations
 
 import enum
+import hashlib
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -43,6 +44,11 @@ class Binding:
     service_route: tuple[str, ...]  # URIs (RFC 3608)
     identities: tuple[str, ...]  # URIs of P-Associated-URI, never empty; the first is the default public user identity
     expires_at: float
+
+    @property
+    def dialog_token(self) -> str:
+        """The token's stand-in for Record-Route, which other UEs see: it does not tell the Path."""
+        return dialog_token(self.token)
 
     @property
     def default_identity(self) -> str:
@@ -104,6 +110,8 @@ class Registrations:
         self._by_flow: dict[FlowAddress, dict[str, None]] = {}
         self._by_identity: dict[str, dict[str, None]] = {}
         self._by_aor: dict[str, dict[str, None]] = {}
+        self._by_dialog: dict[str, dict[str, None]] = {}
+        self._former: dict[str, Binding] = {}  # by dialog token: ended, but their calls may still be hung up
 
     def __len__(self) -> int:
         return len(self._by_token)
@@ -112,8 +120,24 @@ class Registrations:
         return iter(self._by_token.values())
 
     def get(self, token: str) -> Binding | None:
-        """The binding that a Path or Record-Route token names."""
+        """The binding that a Path token names."""
         return self._by_token.get(token)
+
+    def in_dialog(self, dialog_token: str) -> Binding | None:
+        """The binding that the token in Record-Route names."""
+        return next((self._by_token[token] for token in self._by_dialog.get(dialog_token, ())), None)
+
+    def former(self, dialog_token: str) -> Binding | None:
+        """The ended binding that the token in Record-Route names, if its calls may still be hung up."""
+        return self._former.get(dialog_token)
+
+    def keep_former(self, binding: Binding) -> None:
+        """Let the calls of an ended binding be hung up."""
+        self._former[binding.dialog_token] = binding
+
+    def drop_former(self, dialog_token: str) -> None:
+        """Forget an ended binding for good."""
+        self._former.pop(dialog_token, None)
 
     def of_aor(self, aor: str) -> list[Binding]:
         """All contacts registered here for a public user identity."""
@@ -126,6 +150,13 @@ class Registrations:
     def is_ue_flow(self, flow: Flow) -> bool:
         """Whether somebody registered from exactly this transport, address and port."""
         return FlowAddress(flow.transport, flow.remote) in self._by_flow
+
+    def is_of_user(self, flow: Flow, binding: Binding) -> bool:
+        """Whether a flow comes from where the binding's user is, or is now."""
+        host = flow.remote[0]
+        return host == binding.flow.remote[0] or any(
+            other.flow.remote[0] == host and other.impi == binding.impi for other in self.of_aor(binding.aor)
+        )
 
     def originator(self, flow: Flow, claimed: Iterable[str]) -> Binding | None:
         """Say who sent an initial request: by its flow; by the identities it claims if the flow has many users.
@@ -163,6 +194,7 @@ class Registrations:
     def _places(self, binding: Binding) -> Iterator[tuple[dict[Any, dict[str, None]], Hashable]]:  # keys of three types
         yield self._by_flow, FlowAddress(binding.flow.transport, binding.flow.remote)
         yield self._by_aor, binding.aor
+        yield self._by_dialog, binding.dialog_token
         for identity in binding.identities:
             key = _key_or_none(identity)
             if key is not None:
@@ -260,6 +292,11 @@ class PcscfState:
     ids: Ids
     registrations: Registrations = field(default_factory=Registrations)
     calls: Calls = field(default_factory=Calls)
+
+
+def dialog_token(token: str) -> str:
+    """Derive what stands for a Path token in Record-Route; nobody can go back from it."""
+    return hashlib.sha256(token.encode()).hexdigest()[: len(token)]
 
 
 def same_uri(one: str, other: str) -> bool:

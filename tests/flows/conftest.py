@@ -188,6 +188,7 @@ class Phone:
         self.tel = f"tel:+1555{self.number:07}"
         self.contact = f"sip:{self.imsi}@{self.address[0]}:{self.address[1]}"
         self.usim = Usim(K, OPC)
+        self.instance = ""  # +sip.instance of its Contact
         self._serial = 0
 
     # ------------------------------------------------------------------ sending
@@ -217,10 +218,11 @@ class Phone:
     def register(self, expires: int = 3600, authorization: str = "", call_id: str = "reg") -> Response:
         """Send one REGISTER and return its final response."""
         blank = f'Digest username="{self.impi}",realm="{DOMAIN}",uri="sip:{DOMAIN}",nonce="",response=""'
+        instance = f';+sip.instance="{self.instance}"' if self.instance else ""
         self.send(
             self.request(
                 "REGISTER", f"sip:{DOMAIN}",
-                ("Contact", f"<{self.contact}>;expires={expires}"),
+                ("Contact", f"<{self.contact}>;expires={expires}" + instance),
                 ("Authorization", authorization or blank),
                 ("Supported", "path"),
                 to=f"<sip:{self.impi}>", call_id=f"{call_id}-{self.number}",
@@ -321,8 +323,10 @@ class Phone:
             method, invite.contacts[0].uri,
             ("Route", ", ".join(invite.values("Record-Route"))),
             *headers,
-            from_=f"{invite.get('To')};tag=t{self.number}", to=invite.get("From"), call_id=invite.call_id,
-            **parts,
+            **{
+                "from_": f"{invite.get('To')};tag=t{self.number}", "to": invite.get("From"), "call_id": invite.call_id,
+                **parts,
+            },
         )  # fmt: skip
         self.send(message)
         self.network.run()

@@ -236,3 +236,43 @@ def test_reregistration_while_it_rings(network: Any, phones: Any) -> None:
     alice.in_dialog("ACK", invite, final)
     hang_up(alice, bob, invite, final)
     assert network.pcrf.open == {}
+
+
+def test_deregistration_during_a_call(network: Any, phones: Any) -> None:
+    """PD-01 RX-02: the Rx session ends with the registration; whoever hangs up later, the other one hears of it."""
+    alice, bob = phones
+    invite, final, _ = call(alice, bob)
+    assert alice.go_online(0).status == 200
+    assert [question.ue_address for question in network.pcrf.open.values()] == ["127.0.2.2"]
+    hang_up(alice, bob, invite, final)
+    assert network.pcrf.open == {}
+    alice.invite(CALLEE)
+    assert alice.last("INVITE").status == 403, "the call was the last thing it could do"
+
+
+def test_the_other_side_hangs_up_after_deregistration(network: Any, phones: Any) -> None:
+    alice, bob = phones
+    _, _, received = call(alice, bob)
+    assert alice.go_online(0).status == 200
+    bob.in_dialog_of("BYE", received)
+    alice.answer(alice.requests("BYE")[-1], 200)
+    assert bob.last("BYE").status == 200
+    assert network.pcrf.open == {}
+
+
+def test_address_change(network: Any, phones: Any) -> None:
+    """A phone with a new address takes its old contact's place, hangs up its old call and can be called again."""
+    alice, bob = phones
+    bob.instance = "<urn:gsma:imei:90420156-025763-0>"
+    assert bob.go_online().status == 200
+    _, _, received = call(alice, bob)
+    moved = network.phone(7)
+    moved.imsi, moved.impi, moved.usim, moved.instance = bob.imsi, bob.impi, bob.usim, bob.instance
+    done = moved.go_online()
+    assert [contact.uri for contact in done.contacts] == [moved.contact]
+    assert len(network.store) == 4, "two users at P-CSCF and S-CSCF, the old contact is nowhere"
+    moved.in_dialog_of("BYE", received, from_=f"{received.get('To')};tag=t2")
+    alice.answer(alice.requests("BYE")[-1], 200)
+    assert network.pcrf.open == {}
+    call(alice, moved)
+    assert len(bob.requests("INVITE")) == 1, "the old address rings no more"

@@ -281,7 +281,7 @@ class Caller:
 
     def within(self, method: str, body: bytes = b"", *, from_ue: bool = True) -> Any:
         first, second, further = ("ue", "net", ", <sip:s.test;lr>") if from_ue else ("net", "ue", "")
-        token = self.binding.token
+        token = self.binding.dialog_token
         route = f"<sip:{first}.{token}@192.0.2.10;lr>, <sip:{second}.{token}@192.0.2.10;lr>{further}"
         headers = [("Route", route)]
         if from_ue is not self.is_originating:  # the callee's requests have the tags the other way round
@@ -663,7 +663,8 @@ def test_both_sides_of_a_call_to_oneself(world: Any) -> None:
     (second,), _ = world.drive(incoming(world.answer(back, 200, body=ANSWER), world.now), ACCEPTED)
     (first,), _ = world.drive(outgoing(world.answer(out, 200, body=ANSWER), world.now), ACCEPTED)
     assert first.session_id != second.session_id
-    route = f"<sip:ue.{binding.token}@192.0.2.10;lr>, <sip:net.{binding.token}@192.0.2.10;lr>, <sip:s.test;lr>"
+    token = binding.dialog_token
+    route = f"<sip:ue.{token}@192.0.2.10;lr>, <sip:net.{token}@192.0.2.10;lr>, <sip:s.test;lr>"
     bye = world.request("BYE", ("Route", route), to=TO)
     asked, _ = world.drive(started(world.receive(bye)), ENDED)
     assert asked == [SessionTerminationRequest(first.session_id)]

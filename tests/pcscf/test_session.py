@@ -4,11 +4,12 @@ from typing import Any, Final
 
 import pytest
 
-from opencscf.common.actions import Branch, Forward, RecordRoute, Relay, Report, Respond
+from opencscf.common.actions import Branch, Forward, RecordRoute, Relay, Report, Respond, SetTimer
 from opencscf.common.errors import ParseError
 from opencscf.common.events import Started, TimerFired
 from opencscf.common.sip.flow import Flow, Transport
 from opencscf.pcscf.session import FromUe, TowardsUe
+from opencscf.pcscf.state import dialog_token
 
 STORY: Final[dict[str, str | int | float | None]] = {
     "call_id": "call-1",
@@ -143,7 +144,7 @@ def test_record_route_of_requests_that_form_dialogs(world: Any, method: str) -> 
     """PT-04."""
     token = world.registered().token
     actions = world.receive(world.request(method))
-    assert forward_of(actions).record_route == RecordRoute(f"ue.{token}", f"net.{token}")
+    assert forward_of(actions).record_route == RecordRoute(f"ue.{dialog_token(token)}", f"net.{dialog_token(token)}")
 
 
 @pytest.mark.parametrize("method", ["MESSAGE", "OPTIONS", "PUBLISH", "NOTIFY", "UNHEARDOF"])
@@ -264,7 +265,15 @@ def test_record_route_towards_the_ue(world: Any, method: str) -> None:
     """PT-09."""
     token = world.registered().token
     actions = world.receive(world.request(method, path(token), flow=world.scscf))
-    assert forward_of(actions).record_route == RecordRoute(f"net.{token}", f"ue.{token}")
+    assert forward_of(actions).record_route == RecordRoute(f"net.{dialog_token(token)}", f"ue.{dialog_token(token)}")
+
+
+def test_record_route_does_not_tell_the_path(world: Any) -> None:
+    """PT-01: the other UE sees Record-Route, and must not be able to send requests past its own network with it."""
+    token = world.registered().token
+    request = world.request("INVITE", path(dialog_token(token)), flow=world.scscf)
+    assert world.receive(request) == refusal(request, 404, "no registration for this Path")
+    assert token not in str(forward_of(world.receive(world.request("INVITE"))).record_route)
 
 
 def test_unknown_path_token(world: Any) -> None:
@@ -330,6 +339,7 @@ TO = "<sip:bob@ims.test>;tag=callee"
 
 
 def within(token: str, side: str) -> tuple[str, str]:
+    token = dialog_token(token)
     first, second = ("ue", "net") if side == "ue" else ("net", "ue")
     further = ", <sip:scscf.ims.test;lr>" if side == "ue" else ""
     return "Route", f"<sip:{first}.{token}@192.0.2.10:5060;lr>, <sip:{second}.{token}@192.0.2.10:5060;lr>{further}"
@@ -403,6 +413,50 @@ def test_dialog_of_a_registration_that_is_over(world: Any, side: str) -> None:
     request = world.request("BYE", within("gone", side), to=TO)
     reason = "the registration that the dialog was made with is over"
     assert world.receive(request) == refusal(request, 481, reason)
+
+
+@pytest.mark.parametrize("side", ["ue", "net"])
+def test_call_that_outlives_its_registration_can_be_hung_up(world: Any, side: str) -> None:
+    """PC-02 PC-03: for some time, so that the other side hears of its end; nothing else can be done with it."""
+    binding = world.registered()
+    invite = world.request("INVITE")
+    forward_of(world.receive(invite)).on_response(world.answer(invite, 200), world.now)
+    register = world.register(world.credentials(), expires=0)
+    _, actions = world.drive(world.receive(register), world.accept(register))
+    (timer,) = (action for action in actions if isinstance(action, SetTimer))
+    flow = world.ue if side == "ue" else world.scscf
+    assert sent_of(world.receive(world.request("BYE", within(binding.token, side), to=TO, flow=flow)))
+    reason = "the registration that the dialog was made with is over"
+    update = world.request("UPDATE", within(binding.token, side), to=TO, flow=flow)
+    assert world.receive(update) == refusal(update, 481, reason)
+    stranger = world.request("BYE", within(binding.token, "ue"), to=TO, flow=EVE)
+    assert world.receive(stranger) == refusal(stranger, 403, "not a party of the dialog")
+    assert world.core.on_event(TimerFired(timer.key, world.now + timer.delay_s)) == []
+    late = world.request("BYE", within(binding.token, side), to=TO, flow=flow)
+    assert world.receive(late) == refusal(late, 481, reason)
+
+
+def test_user_hangs_up_from_a_new_address(world: Any) -> None:
+    """PT-06: a UE whose address has changed registers anew, and ends the calls it had."""
+    binding = world.registered()
+    invite = world.request("INVITE")
+    forward_of(world.receive(invite)).on_response(world.answer(invite, 200), world.now)
+    moved = world.ue._replace(remote=("192.0.2.107", 5062))
+    register = world.register(world.credentials(), flow=moved)
+    world.drive(world.receive(register), world.accept(register))
+    assert sent_of(world.receive(world.request("BYE", within(binding.token, "ue"), to=TO, flow=moved)))
+
+
+def test_call_answered_after_its_registration_ended(world: Any) -> None:
+    """RX-02: nothing is kept of it, for nobody could end it."""
+    world.registered()
+    invite = world.request("INVITE", body=b"v=0\r\n")
+    handler = forward_of(world.receive(invite)).on_response
+    register = world.register(world.credentials(), expires=0)
+    world.drive(world.receive(register), world.accept(register))
+    answer = world.answer(invite, 200, body=b"v=0\r\n")
+    assert handler(answer, world.now) == [Relay(answer)]
+    assert len(world.calls) == 0
 
 
 def test_core_side_of_a_dialog_without_a_dialog(world: Any) -> None:
