@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pytest
 
 from opencscf.common.ims.aka import Agreement, SyncFailure, Usim
+from opencscf.diameter.cx import ServerAssignmentType as Sat
 from opencscf.labs import diameter_codec as codec
 from opencscf.labs.diameter_codec import Avp, Received, ResultCode, make
 from opencscf.labs.diameter_peer import result_of
 from opencscf.labs.hss import cx
-from opencscf.labs.hss.cx import ServerAssignmentType as Sat
 from opencscf.labs.hss.subscription import UserState
 
 if TYPE_CHECKING:
