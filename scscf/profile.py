@@ -5,7 +5,7 @@ Elements that are not named here are ignored. Not covered: initial filter criter
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 from xml.etree import ElementTree as ET
 
@@ -38,6 +38,7 @@ class UserProfile:
     """The implicit registration set in the order of the HSS; an operation on one identity is for all (6.5)."""
 
     identities: tuple[PublicIdentity, ...]
+    private_identity: str = field(default="", compare=False)  # whose profile it is, if the HSS says so; not saved
 
     @classmethod
     def parse(cls, user_data: bytes) -> UserProfile:
@@ -50,7 +51,11 @@ class UserProfile:
             raise ParseError("user profile without a usable PublicIdentity")
         if len(identities) > MAX_IDENTITIES:
             raise ParseError("user profile with too many identities")
-        return cls(tuple(reversed(identities.values())))
+        return cls(tuple(reversed(identities.values())), _text(root, "PrivateID"))
+
+    def is_of(self, impi: str) -> bool:
+        """Whether it is this user's. Only what stands before @ counts: HSSs write the realm as they derive it."""
+        return not self.private_identity or self.private_identity.partition("@")[0] == impi.partition("@")[0]
 
     @property
     def associated(self) -> tuple[PublicIdentity, ...]:

@@ -82,6 +82,9 @@ async def _assign(
         profile = _profile(saa, registration)
     except ParseError as fault:
         return refuse_register(register, 500, fault.reason, level="warning", step="SAA")
+    if not profile.is_of(register.impi):  # an HSS that looks at one identity only would let anybody be anybody
+        reason = "HSS gives the profile of another private identity"
+        return refuse_register(register, 403, reason, level="warning", step="SAA")
     if not profile.associated:
         await tell_hss(register.impi, register.impu, config, ServerAssignmentType.ADMINISTRATIVE_DEREGISTRATION)
         return refuse_register(register, 403, "all public identities of the user are barred", step="SAA")

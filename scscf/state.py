@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from opencscf.common.ims.aka import AuthVector
     from opencscf.common.ims.register import Register
 
+MAX_PENDING = 100_000  # challenges: more are asked for only by somebody who does not want to answer them
 REGISTRATION_KIND = "registration"  # of the store's records
 
 
@@ -155,8 +156,10 @@ class ScscfState:
         return pending if pending.call_id == register.request.call_id else None
 
     def await_answer(self, pending: PendingAuthentication) -> None:
-        """Remember a challenge; it takes the place of an earlier one of the same user (5.4.1.2.1)."""
+        """Remember a challenge in the place of an earlier one of the same user (5.4.1.2.1), or of the oldest one."""
         self.end_authentication(pending.impi, pending.impu)
+        if len(self._pending) >= MAX_PENDING:
+            del self._pending[next(iter(self._pending))]
         self._pending[pending.impi, pending.impu] = pending
 
     def end_authentication(self, impi: Impi, impu: Impu) -> None:

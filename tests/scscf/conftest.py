@@ -181,7 +181,8 @@ class Registrar:
         """Register a UE as a whole."""
         challenge = self.challenge(ue, number, cseq)
         request = ue.register(cseq + 1, authorization=ue.answer(challenge), **how)
-        _, actions = self.receive(request, ServerAssignmentAnswer(Result.SUCCESS, PROFILE))
+        profile = PROFILE.replace(b"<PrivateID>001010000000001@ims.test", f"<PrivateID>{ue.impi}".encode())
+        _, actions = self.receive(request, ServerAssignmentAnswer(Result.SUCCESS, profile))
         return actions
 
     def mar(self, ue: Ue, resync: bytes | None = None) -> MultimediaAuthRequest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import pytest
@@ -15,6 +16,7 @@ from opencscf.common.sip.headers import Challenge
 from opencscf.common.sip.message import Request
 from opencscf.diameter.cx import MultimediaAuthAnswer, ServerAssignmentAnswer, ServerAssignmentType
 from opencscf.diameter.results import Result
+from opencscf.scscf import state
 
 # The classes of conftest.py, which cannot be imported; mypy knows what matters of them.
 Registrar: TypeAlias = Any
@@ -430,3 +432,12 @@ def test_user_who_tries_again_meanwhile(registrar: Registrar, ue: Ue) -> None:
     actions = registrar.core.on_event(TimerFired(TIMER, registrar.now))
     registrar.challenge(ue, 2, cseq=2)
     assert registrar.drive(actions[1].procedure) == ([], [])
+
+
+def test_room_for_challenges_ends(registrar: Registrar, ue: Ue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody can ask for a challenge: the oldest one gives way when there are too many."""
+    monkeypatch.setattr(state, "MAX_PENDING", 2)
+    for number in (1, 2, 3):
+        registrar.challenge(replace(ue, impu=f"sip:{number}@ims.test", call_id=f"reg-{number}"), number)
+    pending = registrar.core._state._pending
+    assert [impu for _, impu in pending] == ["sip:2@ims.test", "sip:3@ims.test"]

@@ -12,7 +12,12 @@ import pytest
 from opencscf.common.actions import Action, Report, Respond, Save, SetTimer
 from opencscf.common.errors import ParseError, PeerUnavailable
 from opencscf.common.sip.message import Request
-from opencscf.diameter.cx import ChargingInformation, ServerAssignmentAnswer, ServerAssignmentType
+from opencscf.diameter.cx import (
+    ChargingInformation,
+    ServerAssignmentAnswer,
+    ServerAssignmentRequest,
+    ServerAssignmentType,
+)
 from opencscf.diameter.results import Result
 
 Registrar: TypeAlias = Any  # the classes of conftest.py, which cannot be imported
@@ -464,3 +469,23 @@ def test_charging_functions_survive_a_restart(registrar: Registrar, ue: Ue) -> N
     registrar.receive(request, ServerAssignmentAnswer(Result.SUCCESS, PROFILE, charging))
     registrar.start()
     assert registrar.core._state.registration(ue.impi, ue.impu).charging == charging
+
+
+def test_profile_of_somebody_else_registers_nobody(registrar: Registrar, ue: Ue) -> None:
+    """5.4.1.2.2: there are HSSs that do not compare the identities; a SIM is good for its own ones only."""
+    thief = replace(ue, impi="001010000000666@ims.test")
+    challenge = registrar.challenge(thief)
+    request = thief.register(2, authorization=thief.answer(challenge))
+    asked, actions = registrar.receive(request, ServerAssignmentAnswer(Result.SUCCESS, PROFILE))
+    assert [type(question) for question in asked] == [ServerAssignmentRequest], "nothing is saved"
+    assert actions[0] == Respond(request, 403, "HSS gives the profile of another private identity")
+    assert actions[1].fields["impi"] == thief.impi
+
+
+def test_profile_that_writes_the_realm_otherwise(registrar: Registrar, ue: Ue) -> None:
+    """HSSs derive the realm of PrivateID from the IMSI, whatever realm the UE has."""
+    challenge = registrar.challenge(ue)
+    other = PROFILE.replace(b"<PrivateID>001010000000001@ims.test", b"<PrivateID>001010000000001@ims.mnc001.test")
+    request = ue.register(2, authorization=ue.answer(challenge))
+    _, actions = registrar.receive(request, ServerAssignmentAnswer(Result.SUCCESS, other))
+    assert actions[0].status == 200
