@@ -41,15 +41,15 @@ class PCscf:
                 if request.method == "REGISTER":
                     return registration.on_register(self.state, request, now)
                 return session.on_request(self.state, request, now)
-            case TimerFired(key, _):
-                return self._on_timer(key)
+            case TimerFired(key, now):
+                return self._on_timer(key, now)
             case _:
                 assert_never(event)
 
-    def _on_timer(self, key: object) -> Outcome:
+    def _on_timer(self, key: object, now: float) -> Outcome:
         match key:
             case registration.RegistrationTimer():
-                return registration.on_timer(self.state, key)
+                return registration.on_timer(self.state, key, now)
             case registration.HangUpTimer(dialog_token):
                 self.state.registrations.drop_former(dialog_token)
                 return []

@@ -28,17 +28,19 @@ from opencscf.common.ims.pheaders import (
     visited_network_id,
 )
 from opencscf.common.ims.public_identity import impu_of
-from opencscf.common.sip.headers import Credentials, NameAddr
+from opencscf.common.ims.register import digest_credentials
 from opencscf.pcscf.qos import end_call
 from opencscf.pcscf.state import BINDING, Binding, Fields, loose_route, peer_of, same_uri
 from opencscf.pcscf.trust import for_ue, mark_unprotected, remove_security_agreement
 
 if TYPE_CHECKING:
     from opencscf.common.sip.flow import Flow
+    from opencscf.common.sip.headers import NameAddr
     from opencscf.common.sip.message import Message, Request, Response
     from opencscf.pcscf.state import PcscfState
 
 HANG_UP_S = 3600.0  # how long the calls of an ended registration can still be hung up
+MAX_TIMER_S = 3600.0
 RETRY_AFTER_S = 60  # when all registrations are taken
 
 
@@ -63,17 +65,19 @@ def on_register(pcscf: PcscfState, register: Request, now: float) -> Procedure:
     return Procedure(_key(_impi(register), impu), _register(pcscf, register, impu, now), register)
 
 
-def on_timer(pcscf: PcscfState, timer: RegistrationTimer) -> Procedure | list[Action]:
+def on_timer(pcscf: PcscfState, timer: RegistrationTimer, now: float) -> Procedure | list[Action]:
     """Remove a binding whose time is over."""
     binding = pcscf.registrations.get(timer.token)
     if binding is None or binding.expires_at != timer.expires_at:
         return []
+    if binding.expires_at > now:
+        return [_timer(binding, now)]
     return Procedure(_key(binding.impi, binding.aor), _expire(pcscf, timer))
 
 
 def set_timers(pcscf: PcscfState, now: float) -> list[Action]:
     """Go on with the registration timers of the process before."""
-    return [_timer(binding, binding.expires_at - now) for binding in pcscf.registrations]
+    return [_timer(binding, now) for binding in pcscf.registrations]
 
 
 async def _register(pcscf: PcscfState, register: Request, impu: str, now: float) -> list[Action]:
@@ -157,7 +161,7 @@ async def _accepted(
     pcscf.registrations.put(binding)
     fields = _story(register, impu) | {"impi": impi, "contact": contact.uri, "expires_s": expires_s}
     event = "registration refreshed" if is_refresh else "registered"
-    return [*actions, _timer(binding, expires_s), Report(event, fields)]
+    return [*actions, _timer(binding, now), Report(event, fields)]
 
 
 async def _expire(pcscf: PcscfState, timer: RegistrationTimer) -> list[Action]:
@@ -211,16 +215,18 @@ def _granted(response: Response) -> dict[str, int]:
 
 
 def _impi(register: Request) -> str | None:
-    text = register.get("Authorization")
-    return Credentials.parse(text).get("username") or None if text else None
+    credentials = digest_credentials(register)
+    return credentials.get("username") or None if credentials is not None else None
 
 
 def _key(impi: str | None, impu: str) -> tuple[str, str]:
     return ("registration", impi or impu)
 
 
-def _timer(binding: Binding, delay_s: float) -> SetTimer:
-    return SetTimer(RegistrationTimer(binding.token, binding.expires_at), max(0.0, delay_s))
+def _timer(binding: Binding, now: float) -> SetTimer:
+    """Look again when the binding expires, or sooner: the timers of former refreshes shall not pile up for days."""
+    delay_s = min(max(0.0, binding.expires_at - now), MAX_TIMER_S)
+    return SetTimer(RegistrationTimer(binding.token, binding.expires_at), delay_s)
 
 
 def _refused(register: Request, impu: str, status: int, reason: str) -> Report:

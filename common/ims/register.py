@@ -30,7 +30,7 @@ class Register:
     @classmethod
     def parse(cls, request: Request) -> Register:
         """Read the identities: the public one from To, the private one from Authorization or derived from To."""
-        credentials = _digest_credentials(request)
+        credentials = digest_credentials(request)
         address = request.to.parsed_uri
         username = credentials.get("username") if credentials is not None else None
         if username and not username.isprintable():  # it goes into Diameter, the store and the log
@@ -72,7 +72,8 @@ class Register:
         return text.partition(";")[0].strip()
 
 
-def _digest_credentials(request: Request) -> Credentials | None:
+def digest_credentials(request: Request) -> Credentials | None:
+    """Read the credentials that count, whatever stands beside them."""
     for line in request.get_all("Authorization"):
         credentials = Credentials.parse(line)
         if credentials.scheme.lower() == "digest":

@@ -181,6 +181,14 @@ def test_first_registration_is_kept(world: Any) -> None:
     assert world.registrations.get(token).flow == world.ue
 
 
+def test_private_identity_is_the_authenticated_one(world: Any) -> None:
+    """PR-04: not that of credentials which the S-CSCF does not look at."""
+    register = world.register(("Authorization", 'Bearer username="eve@ims.test"'), world.credentials())
+    world.drive(world.receive(register), world.accept(register))
+    (binding,) = world.registrations
+    assert binding.impi == "alice@ims.test"
+
+
 def test_refresh_replaces_what_was_kept(world: Any) -> None:
     """PR-01 PR-04: the token stays, all else is new."""
     old = world.registered()
@@ -347,6 +355,18 @@ def test_registration_ends_by_itself(world: Any) -> None:
     asked, actions = world.drive(outcome)
     assert asked == [Save("binding", binding.token, None)]
     assert actions == [Report("registration expired", ALICE)]
+    assert len(world.registrations) == 0
+
+
+def test_long_registration_is_watched_in_steps(world: Any) -> None:
+    """PR-06: a UE that refreshes a registration of a week again and again leaves no timers for a week."""
+    register = world.register(world.credentials(), expires=600_000)
+    _, actions = world.drive(world.receive(register), world.accept(register))
+    (timer,) = (action for action in actions if isinstance(action, SetTimer))
+    assert timer.delay_s == 3600
+    assert world.core.on_event(TimerFired(timer.key, world.now + 3600)) == [SetTimer(timer.key, 3600)]
+    assert world.core.on_event(TimerFired(timer.key, world.now + 599_000)) == [SetTimer(timer.key, 1000)]
+    world.drive(world.core.on_event(TimerFired(timer.key, world.now + 600_000)))
     assert len(world.registrations) == 0
 
 
