@@ -9,7 +9,6 @@ from __future__ import annotations
 import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine, Hashable, Mapping
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, assert_never
 
@@ -157,8 +156,7 @@ class Runtime:
         self._log.event("warning", "malformed", peer=_text(flow), reason=fault.reason, offset=fault.offset)
         if isinstance(message, Request) and message.method != "ACK":
             message.flow = flow
-            with suppress(ParseError):  # without a readable Via nobody can be answered
-                self._send(self._stack.stateless_response(message, fault.status, _phrase(fault.reason)))
+            self._send(self._stack.stateless_response(message, fault.status, _phrase(fault.reason)))
 
     def failed(self, target: Target, reason: str) -> None:
         """Take the news that a target cannot be reached."""

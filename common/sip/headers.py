@@ -50,6 +50,8 @@ MAX_CACHED_CHARS: Final = 256
 MAX_CSEQ: Final = 2**31 - 1  # RFC 3261 8.1.1.5
 MAX_EXPIRES_S: Final = 2**32 - 1  # 20.19
 MALFORMED_EXPIRES_S: Final = 3600  # 20.10, 20.19
+# A display name without quotes is made of tokens (25.1), but phones forget the quotes of what is not ASCII.
+_DISPLAY_CHARS: Final = rf"{TOKEN_CHARS}\s\x80-\U0010ffff"
 
 _CSEQ: Final = re.compile(rf"([0-9]{{1,10}})[ \t]++([{TOKEN_CHARS}]++)")
 _VIA: Final = re.compile(
@@ -57,7 +59,8 @@ _VIA: Final = re.compile(
     re.ASCII | re.DOTALL,
 )
 _NAME_ADDR: Final = re.compile(
-    rf'(?:({QUOTED})\s*+|([^<>"]*+))<([A-Za-z][A-Za-z0-9+.\-]*+:[^<>\s]++)>\s*+(;.*)?', re.ASCII | re.DOTALL
+    rf"(?:({QUOTED})\s*+|([{_DISPLAY_CHARS}]*+))<([A-Za-z][A-Za-z0-9+.\-]*+:[^<>\s]++)>\s*+(;.*)?",
+    re.ASCII | re.DOTALL,
 )
 _ADDR_SPEC: Final = re.compile(r'([A-Za-z][A-Za-z0-9+.\-]*+:[^<>\s",;?]++)\s*+(;.*)?', re.ASCII | re.DOTALL)
 _DISPLAY_TOKENS: Final = re.compile(rf"[{TOKEN_CHARS}]++(?: [{TOKEN_CHARS}]++)*+")

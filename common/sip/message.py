@@ -306,7 +306,7 @@ class Message:
         via = self.via
         branch = via.branch or ""
         sent_by = f"{via.host.lower()}:{via.port or 5060}"
-        if branch[:7].lower() == "z9hg4bk":
+        if branch[:7].lower() == "z9hg4bk" and len(branch) > 7:  # a bare cookie identifies nothing
             return f"{branch}|{sent_by}|{method}"
         return f"{branch}|{sent_by}|{method}|{self.from_tag or ''}|{self.call_id}|{self.cseq.number}"
 

@@ -20,6 +20,10 @@ MAX_HEADERS: Final = 200
 MAX_LINE: Final = 8192  # characters, folded lines counted as one
 
 _MANDATORY: Final = frozenset({"via", "from", "to", "call-id", "cseq"})  # 8.1.1; Max-Forwards may be missing, 16.3
+_METHODS: Final = frozenset(
+    {"ACK", "BYE", "CANCEL", "INFO", "INVITE", "MESSAGE", "NOTIFY", "OPTIONS", "PRACK", "PUBLISH"}
+    | {"REFER", "REGISTER", "SUBSCRIBE", "UPDATE"}
+)  # the registered ones
 _SINGLE: Final = frozenset(
     {"from", "to", "call-id", "cseq", "max-forwards", "content-length", "content-type", "expires"}
 )  # 7.3.1
@@ -28,6 +32,7 @@ _PING: Final = b"\r\n\r\n"
 _LINE_END: Final = re.compile(r"\r\n(?![ \t])")  # what follows a fold belongs to the line
 _FOLD: Final = re.compile(r"\r\n[ \t]")
 _LINE_ENDS: Final = re.compile(r"[\r\n\0]")
+_BARE_NUL: Final = re.compile(r"(?<!\\)\0")  # 25.1 has NUL in a quoted-pair only
 _VERSION: Final = r"([Ss][Ii][Pp]/[0-9]++\.[0-9]++)"  # 7.1: in any case
 _REQUEST_LINE: Final = re.compile(rf"([{TOKEN_CHARS}]++) ([A-Za-z][A-Za-z0-9+.\-]*+:[!#-;=?-~]++) {_VERSION}")
 _STATUS_LINE: Final = re.compile(rf"{_VERSION} ([1-6][0-9][0-9])(?: ([^\r\n]*+))?")
@@ -72,9 +77,10 @@ def parse(data: bytes, *, datagram: bool = True) -> Request | Response:
 
 
 def parse_for_rejection(data: bytes) -> Request | None:
-    """Read of a request that `parse` refused what an answer needs; None if it gets none.
+    """Read of a request that `parse` refused what an answer can be made of; None if it gets none.
 
-    Only the header fields that go into a response are in it (8.2.6), and no ACK is ever answered.
+    Only the header fields that go into a response are in it (8.2.6), as they came: any may be malformed, and all but
+    Via may be missing. No ACK is ever answered.
     """
     head = data[:MAX_MESSAGE_BYTES].lstrip(b"\r\n").partition(b"\r\n\r\n")[0]
     start, *lines = _LINE_END.split(head.decode(ENCODING, ERRORS))
@@ -88,10 +94,9 @@ def parse_for_rejection(data: bytes) -> Request | None:
         if name in _MANDATORY and (name == "via" or name not in names):
             found.append(line)
             names.append(name)
-    if not _MANDATORY.issubset(names):
+    if "via" not in names:
         return None
-    request = Request(method, rest.rpartition(" ")[0] or rest, start, found, names, framed=False)
-    return request if _can_be_answered(request) else None
+    return Request(method, rest.rpartition(" ")[0] or rest, start, found, names, framed=False)
 
 
 class StreamParser:
@@ -178,8 +183,10 @@ def _parse_head(head: bytes) -> tuple[Request | Response, int | None]:
     """Read start line and header fields; the number is what Content-Length says."""
     text = head.decode(ENCODING, ERRORS)
     start, *lines = text.split("\r\n")
-    if text.count("\r") != len(lines) or text.count("\n") != len(lines) or "\0" in text:
-        raise ParseError("a bare CR or LF, or a NUL, in the header fields")
+    if text.count("\r") != len(lines) or text.count("\n") != len(lines):
+        raise ParseError("a bare CR or LF in the header fields")
+    if "\0" in text and _BARE_NUL.search(text):
+        raise ParseError("a NUL in the header fields")
     try:
         names = [KNOWN[name] for name, _, _ in [line.partition(":") for line in lines]]
     except KeyError:  # a name that is seldom seen, a folded line, or a fault
@@ -192,7 +199,8 @@ def _parse_head(head: bytes) -> tuple[Request | Response, int | None]:
     _check_names(names)
     message = _of_start_line(start, lines, names)
     if isinstance(message, Request) and message.cseq.method != message.method:
-        raise ParseError("the CSeq method is not the request's")
+        status = 400 if message.method in _METHODS else 501  # RFC 4475 3.1.2.18
+        raise ParseError("the CSeq method is not the request's", status=status)
     length = message.get("content-length")
     return message, _content_length(length) if length is not None else None
 
@@ -257,11 +265,3 @@ def _length_of_malformed(head: bytes) -> int | None:
         return _content_length(values[0]) if len(values) == 1 else None
     except ParseError:
         return None
-
-
-def _can_be_answered(request: Request) -> bool:
-    try:
-        _ = request.via, request.from_, request.to, request.call_id, request.cseq
-    except ParseError:
-        return False
-    return True

@@ -65,7 +65,12 @@ class Refusal:
 
 
 def validate(request: Request) -> Refusal | None:
-    """Check what every proxy checks before it decides anything (16.3)."""
+    """Check what every proxy checks before it decides anything (16.3); ParseError for what is malformed."""
+    _ = request.from_, request.to  # step 1
+    if request.uri[:4].lower() != "urn:":  # step 2; services are the core's business (RFC 5031)
+        uri = request.request_uri
+        if isinstance(uri, SipUri) and uri.headers:
+            raise ParseError("header fields in the Request-URI")  # 19.1.1
     if request.max_forwards == 0:
         return Refusal(483, "")
     if request.has("Proxy-Require"):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from opencscf.common.errors import PeerUnavailable
+from opencscf.common.errors import ParseError, PeerUnavailable
 from opencscf.common.sip import proxy
 from opencscf.common.sip.flow import Flow, Hop, Transport
 from opencscf.common.sip.matching import TransactionTable
@@ -169,7 +169,7 @@ class SipStack:
         if exchange is not None:
             return self._from_server(exchange, exchange.transaction.on_request(request))
         if request.method == "ACK":
-            return [ToCore(request)]
+            return [ToCore(request)] if proxy.validate(request) is None else []
         if len(self._table.servers) >= MAX_SERVER_TRANSACTIONS:
             return [self.stateless_response(request, 503, headers=(("Retry-After", str(RETRY_AFTER_S)),))]
         refusal = proxy.validate(request)
@@ -478,8 +478,13 @@ def note_source(request: Request) -> None:
 
 def response_target(request: Request, flow: Flow) -> Target:
     """Where the responses to a request go (18.2.2, RFC 3581 4)."""
-    via = request.via
-    if flow.transport is not Transport.UDP or via.has_rport:
+    if flow.transport is not Transport.UDP:
+        return flow
+    try:
+        via = request.via
+    except ParseError:
+        return flow  # where it came from is all that is known
+    if via.has_rport:
         return flow
     return flow._replace(remote=(flow.remote[0], via.port or proxy.DEFAULT_PORT))
 

@@ -38,6 +38,7 @@ _TEL_URI: Final = re.compile(
 )
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*+):")
 _ESCAPE: Final = re.compile(_ESCAPED)
+_EXTRA_COLON: Final = re.compile(r":::(?=[0-9]++\.)")  # which the grammar of RFC 3261 allows (RFC 5118 4.10)
 _VISUAL_SEPARATORS: Final = str.maketrans("", "", "-.()")  # RFC 3966 3
 _UNRESERVED_CHAR: Final = re.compile(f"[{_UNRESERVED}]")
 _NEVER_MATCHES_ABSENT: Final = frozenset({"user", "ttl", "method", "maddr"})  # RFC 3261 19.1.4
@@ -200,7 +201,7 @@ def without_brackets(host: str) -> str:
     """Return a host without the brackets of an IPv6 reference; ParseError if they hold no IPv6 address."""
     if host[:1] != "[":
         return host
-    address = host[1:-1]
+    address = _EXTRA_COLON.sub("::", host[1:-1])
     try:
         IPv6Address(address)
     except AddressValueError:

@@ -345,20 +345,20 @@ def test_malformed_bytes_are_answered_if_they_can_be(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "status"),
+    "header",
     [
-        pytest.param("Via: SIP/2.0/UDP 127.0.2.1:5x;branch=z9hG4bK1", None, id="a Via that leads nowhere"),
-        pytest.param("Max-Forwards: many", 400, id="a header field that the stack reads itself"),
+        pytest.param("Via: SIP/2.0/UDP 127.0.2.1:5x;branch=z9hG4bK1", id="a Via that leads nowhere"),
+        pytest.param("Max-Forwards: many", id="a header field that the stack reads itself"),
     ],
 )
-def test_malformed_headers_that_the_parser_lets_through(world: World, header: str, status: int | None) -> None:
+def test_malformed_headers_that_the_parser_lets_through(world: World, header: str) -> None:
     text = bytes(request()).decode()
     if header.startswith("Via"):
         text = text.replace(text.split("\r\n")[1], header)
     else:
         text = text.replace("Content-Length", f"{header}\r\nContent-Length")
     world.runtime.receive(parse(text.encode()), UE)
-    assert world.statuses == ([] if status is None else [status])
+    assert (world.statuses, world.sent[0][1]) == ([400], UE)
     assert [line[:2] for line in world.lines] == [("warning", "malformed")]
     world.runtime.receive(request(number=2), UE)
     assert len(world.events) == 1  # the next one reaches the core

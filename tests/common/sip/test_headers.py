@@ -110,7 +110,8 @@ def test_address(text: str, address: NameAddr) -> None:
             id="20.10 its parameters are the header field's",
         ),
         pytest.param('""<sip:a@b>', NameAddr("sip:a@b"), id="empty display name"),
-        pytest.param("t. t, x <sip:a@b>", NameAddr("sip:a@b", "t. t, x"), id="4475-3.1.2.15 display name of no tokens"),
+        pytest.param("t.  t x <sip:a@b>", NameAddr("sip:a@b", "t.  t x"), id="25.1 display name of tokens"),
+        pytest.param("Jörg <sip:a@b>", NameAddr("sip:a@b", "Jörg"), id="display name that lost its quotes"),
         pytest.param('"a" <sip:a@b> ; tag = 1', NameAddr("sip:a@b", "a", Params([("tag", "1")])), id="white space"),
     ],
 )
@@ -126,6 +127,7 @@ def test_address_written_otherwise(text: str, address: NameAddr) -> None:
         pytest.param("*", id="star is no address"),
         pytest.param("<>", id="no URI"),
         pytest.param("<sip:a@b", id="unterminated bracket"),
+        pytest.param("t. t, x <sip:a@b>", id="4475-3.1.2.15 display name of no tokens"),
         pytest.param('"a <sip:a@b>', id="4475-3.1.2.6 unterminated quoted string"),
         pytest.param("sip:a@b?x=y", id="4475-3.1.2.13 a question mark needs brackets"),
         pytest.param("sip:a;b@c", id="20.10 a semicolon in the user needs brackets"),

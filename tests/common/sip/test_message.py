@@ -379,11 +379,13 @@ def test_other_transactions(name: str, value: str) -> None:
     assert other.transaction_id != request().transaction_id
 
 
+@pytest.mark.parametrize("via", ["SIP/2.0/UDP a.example", "SIP/2.0/UDP a.example;branch=z9hG4bK"])
 @pytest.mark.parametrize(("name", "value"), [("From", "<sip:a>;tag=2"), ("Call-ID", "d"), ("CSeq", "8 OPTIONS")])
-def test_other_transactions_without_magic_cookie(name: str, value: str) -> None:
+def test_other_transactions_without_branch(name: str, value: str, via: str) -> None:
+    """RFC 4475 3.2.1: the bare magic cookie is no better than none."""
     one, other = request(), request()
-    one.set("Via", "SIP/2.0/UDP a.example")
-    other.set("Via", "SIP/2.0/UDP a.example")
+    one.set("Via", via)
+    other.set("Via", via)
     other.set(name, value)
     assert one.transaction_id != other.transaction_id
 

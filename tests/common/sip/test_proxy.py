@@ -2,6 +2,7 @@
 
 import pytest
 
+from opencscf.common.errors import ParseError
 from opencscf.common.sip import proxy
 from opencscf.common.sip.message import Request, Response
 from opencscf.common.sip.proxy import CancelBranch, OwnUris, RelayUpstream, ResponseContext, strip_own_routes
@@ -73,6 +74,33 @@ def test_request_validation(extra: list[tuple[str, str]], status: int | None) ->
     if status == 420:
         assert refusal is not None
         assert refusal.headers == (("Unsupported", "foo, bar"),)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "status"),
+    [
+        pytest.param("From", "Bell, A <sip:a@ims.test>", 400, id="16.3 step 1 malformed From"),
+        pytest.param("To", '"Bob <sip:b@ims.test>', 400, id="16.3 step 1 malformed To"),
+        pytest.param("uri", "isbn:2983792873", 416, id="16.3 step 2 unknown scheme"),
+        pytest.param("uri", "sip:2001:db8::10", 400, id="5118-4.2 IPv6 without brackets"),
+        pytest.param("uri", "sip:b@ims.test?Route=%3Csip:x%3E", 400, id="19.1.1 header fields in the Request-URI"),
+    ],
+)
+def test_malformed_requests_are_not_forwarded(name: str, value: str, status: int) -> None:
+    request = invite()
+    if name == "uri":
+        request.uri = value
+    else:
+        request.set(name, value)
+    with pytest.raises(ParseError) as caught:
+        proxy.validate(request)
+    assert caught.value.status == status
+
+
+@pytest.mark.parametrize("uri", ["urn:service:sos", "tel:+15550123", "sips:b@ims.test"])
+def test_request_uris_that_are_for_the_core_to_judge(uri: str) -> None:
+    """RFC 3261 16.3 step 2, RFC 5031."""
+    assert proxy.validate(invite(uri=uri)) is None
 
 
 @pytest.mark.parametrize(("before", "after"), [(None, 70), (70, 69), (1, 0)])

@@ -49,6 +49,14 @@ SIP_URIS = [
 ]
 
 
+def test_a_colon_too_many_before_ipv4_in_ipv6() -> None:
+    """RFC 5118 4.10: the grammar of RFC 3261 allows it; it is not written on."""
+    assert str(parse_uri("sip:a@[2001:db8:::192.0.2.1]:5070")) == "sip:a@[2001:db8::192.0.2.1]:5070"
+    for host in ("[2001:db8:::1]", "[:::]", "[1::2:::192.0.2.1]"):
+        with pytest.raises(ParseError):
+            parse_uri(f"sip:a@{host}")
+
+
 @pytest.mark.parametrize(("text", "uri"), SIP_URIS)
 def test_sip_uri(text: str, uri: SipUri) -> None:
     assert parse_uri(text) == uri
