@@ -105,7 +105,7 @@ def _to_ue(pcscf: PcscfState, request: Request, edited: Request, token: str) -> 
     icid = _icid(request)
     hide_from_ue(edited)
     record_route = RecordRoute(f"{CORE_SIDE}.{binding.dialog_token}", f"{UE_SIDE}.{binding.dialog_token}")
-    branch = Branch(edited, flow=binding.flow)
+    branch = Branch(edited, flow=binding.towards_ue)
     return _forward_initial(pcscf, request, branch, record_route, FromUe(request, identity), binding, identity, icid)
 
 
@@ -169,7 +169,7 @@ def _within_dialog(
         ue_tag, peer_tag = request.from_tag or "", request.to_tag or ""
     else:
         hide_from_ue(edited)
-        branch = Branch(edited, flow=binding.flow)
+        branch = Branch(edited, flow=binding.towards_ue)
         back = FromUe(request)
         ue_tag, peer_tag = request.to_tag or "", request.from_tag or ""
     call = pcscf.calls.in_dialog(request.call_id, binding.token, ue_tag=ue_tag, peer_tag=peer_tag)

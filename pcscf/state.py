@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from opencscf.common.errors import ParseError
 from opencscf.common.ims.public_identity import impu_of
 from opencscf.common.sip.flow import Flow, Transport
-from opencscf.common.sip.uri import CACHED_URIS, MAX_CACHED_CHARS, SipUri, parse_uri, with_brackets
+from opencscf.common.sip.proxy import DEFAULT_PORT
+from opencscf.common.sip.uri import CACHED_URIS, MAX_CACHED_CHARS, SipUri, comparable_host, parse_uri, with_brackets
 
 if TYPE_CHECKING:
     from opencscf.common.ids import Ids
@@ -54,6 +55,20 @@ class Binding:
     def default_identity(self) -> str:
         """The identity that is asserted unless the UE prefers another one (TS 24.229 5.2.6.3.1)."""
         return self.identities[0]
+
+    @property
+    def towards_ue(self) -> Flow:
+        """How requests reach the UE: where its Contact says that it listens, or behind a NAT where it registered from.
+
+        Phones may register from another port than they listen on. An open connection is used whatever its remote
+        address, which counts when it must be opened anew.
+        """
+        with suppress(ParseError):
+            contact = parse_uri(self.contact)
+            if isinstance(contact, SipUri) and comparable_host(contact.host) == self.flow.remote[0]:
+                remote = (self.flow.remote[0], contact.port or DEFAULT_PORT)
+                return self.flow if remote == self.flow.remote else self.flow._replace(remote=remote)
+        return self.flow
 
     def identity_matching(self, uri: str) -> str | None:
         """The registered identity that a URI means, None if it is not this user's."""

@@ -260,6 +260,20 @@ def test_message_to_the_ue_goes_down_its_flow(world: Any) -> None:
     assert world.receive(request) == [Forward((Branch(expected, flow=world.ue),), None, handler)]
 
 
+def test_ue_that_registered_from_another_port(world: Any) -> None:
+    """PT-09: requests go to where its Contact says that it listens, outside and within dialogs."""
+    flow = world.ue._replace(remote=("192.0.2.101", 40000))
+    register = world.register(world.credentials(), ("Contact", "<sip:192.0.2.101:5060>;expires=600"), flow=flow)
+    world.drive(world.receive(register), world.accept(register))
+    (token,) = (binding.token for binding in world.registrations)
+    for request in (
+        world.request("INVITE", path(token), flow=world.scscf),
+        world.request("BYE", within(token, "net"), to=TO, flow=world.scscf),
+    ):
+        (branch,) = forward_of(world.receive(request)).branches
+        assert branch.flow.remote == ("192.0.2.101", 5060)
+
+
 @pytest.mark.parametrize("method", ["INVITE", "SUBSCRIBE", "REFER"])
 def test_record_route_towards_the_ue(world: Any, method: str) -> None:
     """PT-09."""

@@ -157,3 +157,25 @@ def test_removed_call_is_found_nowhere() -> None:
 def test_identity_too_long_for_a_cache() -> None:
     user = "a" * 300
     assert replace(ALICE, identities=(f"sip:{user}@ims.test",)).identity_matching(f"sip:{user}@IMS.test") is not None
+
+
+TCP = Flow(Transport.TCP, FLOW.local, ("192.0.2.101", 40762), connection=7)
+
+
+@pytest.mark.parametrize(
+    ("flow", "contact", "remote"),
+    [
+        pytest.param(FLOW, "sip:alice@192.0.2.101:5060", FLOW.remote, id="PT-09 what it sends from it listens on"),
+        pytest.param(FLOW, "sip:192.0.2.101", ("192.0.2.101", 5060), id="PT-09 phones register from a high port"),
+        pytest.param(FLOW, "sip:alice@10.0.0.7:5060", FLOW.remote, id="PT-09 behind a NAT"),
+        pytest.param(FLOW, "sip:alice@phone.invalid", FLOW.remote, id="PT-09 a name that says nothing"),
+        pytest.param(FLOW, "urn:alice", FLOW.remote, id="PT-09 no SIP URI"),
+        pytest.param(TCP, "sip:192.0.2.101:5060", ("192.0.2.101", 5060), id="PT-09 where to connect anew"),
+        pytest.param(
+            FLOW._replace(remote=("2001:db8::1", 5062)), "sip:a@[2001:DB8:0::1]:5070", ("2001:db8::1", 5070),
+            id="PT-09 IPv6 by value",
+        ),
+    ],
+)  # fmt: skip
+def test_where_requests_reach_the_ue(flow: Flow, contact: str, remote: tuple[str, int]) -> None:
+    assert replace(ALICE, flow=flow, contact=contact).towards_ue == flow._replace(remote=remote)
