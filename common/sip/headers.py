@@ -46,10 +46,12 @@ __all__ = [
 ]
 
 CACHED_ADDRESSES: Final = 16_384
+CACHED_VIAS: Final = 4096  # of what is under way: the responses to a request carry its Via
 MAX_CACHED_CHARS: Final = 256
 MAX_CSEQ: Final = 2**31 - 1  # RFC 3261 8.1.1.5
 MAX_EXPIRES_S: Final = 2**32 - 1  # 20.19
 MALFORMED_EXPIRES_S: Final = 3600  # 20.10, 20.19
+
 # A display name without quotes is made of tokens (25.1), but phones forget the quotes of what is not ASCII.
 _DISPLAY_CHARS: Final = rf"{TOKEN_CHARS}\s\x80-\U0010ffff"
 
@@ -103,16 +105,7 @@ class Via(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Via:
         """Read one Via element."""
-        match = _VIA.fullmatch(text)
-        if match is None:
-            raise ParseError("malformed Via")
-        transport, host, port, params = match.groups()
-        return cls(
-            transport.upper(),
-            without_brackets(host),
-            parse_port(port),
-            parse_params(params) if params else NO_PARAMS,
-        )
+        return _parse_via_cached(text) if len(text) <= MAX_CACHED_CHARS else _parse_via(text)
 
     @property
     def branch(self) -> str | None:
@@ -157,7 +150,7 @@ class Via(NamedTuple):
         params = self.params
         for name, value in values.items():
             params = params.without(name) if value is None else params.replaced(name, str(value) or None)
-        return self._replace(params=params)
+        return Via(self.transport, self.host, self.port, params)
 
     def __str__(self) -> str:
         return f"SIP/2.0/{self.transport} {self.sent_by}{self.params}"
@@ -226,6 +219,22 @@ class NameAddr(NamedTuple):
             return f"<{self.uri}>{self.params}"
         display = self.display if _DISPLAY_TOKENS.fullmatch(self.display) else quote(self.display)
         return f"{display} <{self.uri}>{self.params}"
+
+
+def _parse_via(text: str) -> Via:
+    match = _VIA.fullmatch(text)
+    if match is None:
+        raise ParseError("malformed Via")
+    transport, host, port, params = match.groups()
+    return Via(
+        transport.upper(),
+        without_brackets(host),
+        parse_port(port),
+        parse_params(params) if params else NO_PARAMS,
+    )
+
+
+_parse_via_cached = lru_cache(CACHED_VIAS)(_parse_via)
 
 
 def _parse_name_addr(text: str) -> NameAddr:

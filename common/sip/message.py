@@ -250,6 +250,15 @@ class Message:
         _refuse_line_ends(value)
         self._replace_first_value(canonical_name(name), [value])
 
+    def replace_via(self, via: Via) -> None:
+        """Put a Via in the place of the topmost one."""
+        self.replace_first_value("Via", str(via))
+        self._cache["via"] = via
+
+    def assign_to(self, transaction_id: str) -> None:
+        """Make this part of a server transaction that is known, whatever the Via left on it says."""
+        self._cache[_TRANSACTION] = transaction_id
+
     def set_body(self, body: bytes, content_type: str) -> None:
         """Give the message another body; an empty one takes Content-Type away."""
         self.body = body

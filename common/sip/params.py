@@ -50,12 +50,12 @@ class Params(tuple[tuple[str, "str | None"], ...]):
         lowered = name.lower()
         if not self.has(lowered):
             return Params((*self, (name, value)))
-        return Params((key, value if key.lower() == lowered else old) for key, old in self)
+        return Params([(key, value if key.lower() == lowered else old) for key, old in self])
 
     def without(self, *names: str) -> Params:
         """Return a copy with some taken out."""
         lowered = {name.lower() for name in names}
-        return Params(pair for pair in self if pair[0].lower() not in lowered)
+        return Params([pair for pair in self if pair[0].lower() not in lowered])
 
     def __str__(self) -> str:
         return "".join([f";{name}" if value is None else f";{name}={value}" for name, value in self])

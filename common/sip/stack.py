@@ -364,6 +364,7 @@ class SipStack:
         upstream.remove_first_value("Via")  # 16.7 step 3
         if not upstream.has("Via"):
             return []
+        upstream.assign_to(leg.exchange.key)  # step 9
         return self._carry_out(leg.exchange, context.on_response(leg.branch, upstream))
 
     def _give_up(self, leg: Leg, status: int) -> list[Effect]:
@@ -398,7 +399,7 @@ class SipStack:
             return [Decide(exchange, response, is_final)]
         if response.status == 503:
             response = self._make(exchange, 500, "Next hop unavailable")  # 16.7 step 6
-        return self.relay(response)
+        return self._reply(exchange, response)
 
     def _start_client(self, exchange: Exchange, branch: int, request: Request, target: Target) -> list[Effect]:
         is_invite = request.method == "INVITE"
@@ -471,9 +472,9 @@ def note_source(request: Request) -> None:
     via = request.via
     host, port = flow.remote
     if via.has_rport:
-        request.replace_first_value("Via", str(via.with_params(received=host, rport=str(port))))
+        request.replace_via(via.with_params(received=host, rport=port))
     elif via.host != host:
-        request.replace_first_value("Via", str(via.with_params(received=host)))
+        request.replace_via(via.with_params(received=host))
 
 
 def response_target(request: Request, flow: Flow) -> Target:
