@@ -12,6 +12,7 @@ import datetime as dt
 import json
 import re
 import sys
+from functools import lru_cache
 from typing import TYPE_CHECKING, TextIO
 
 from opencscf.common.node.settings import LogLevel
@@ -28,7 +29,8 @@ MAX_VALUE = 500  # characters of a value that are written
 MAX_TRACEBACK_LINES = 60
 LINES_PER_SECOND = 20  # of one warning's or error's event name
 
-_RANK = {LogLevel.DEBUG: 0, LogLevel.INFO: 1, LogLevel.WARNING: 2, LogLevel.ERROR: 3}
+_RANK: dict[str, int] = {LogLevel.DEBUG: 0, LogLevel.INFO: 1, LogLevel.WARNING: 2, LogLevel.ERROR: 3}
+_WARNING = _RANK[LogLevel.WARNING]
 _PLAIN = re.compile(r"[!#-\[\]-~]+")  # visible ASCII without quote and backslash
 
 
@@ -50,11 +52,11 @@ class Log:
 
         A field named `traceback` follows in indented lines of its own.
         """
-        rank = _RANK[LogLevel(level)]
+        rank = _RANK[level]
         if rank < self._least:
             return
         now = self._clock.now()
-        if rank >= _RANK[LogLevel.WARNING] and not self._admits(event, now):
+        if rank >= _WARNING and not self._admits(event, now):
             return
         self._write(now, level, event, fields)
 
@@ -142,7 +144,13 @@ class _Limit:
 
 def timestamp(now: float) -> str:
     """Write seconds since the epoch as RFC 3339 UTC with milliseconds."""
-    return dt.datetime.fromtimestamp(now, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    second, milliseconds = divmod(round(now * 1000), 1000)
+    return f"{_date_and_time(second)}.{milliseconds:03}Z"
+
+
+@lru_cache(2)  # many lines are written within a second
+def _date_and_time(second: int) -> str:
+    return dt.datetime.fromtimestamp(second, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def quote(value: object) -> str:

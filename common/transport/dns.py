@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from opencscf.common.errors import PeerUnavailable
@@ -55,8 +56,12 @@ class Resolver:
         elif transport is None:
             callback(PeerUnavailable(host, f"transport {uri.transport} is not supported"))
         else:
-            port = uri.port or DEFAULT_PORT
-            self._addresses(_comparable(host), lambda found: callback(_hops(transport, found, port)))
+            name, port = _comparable(host), uri.port or DEFAULT_PORT
+            known = self._known(name)
+            if known is not None:
+                callback(_hops(transport, known, port))
+            else:
+                self._look_up(name, lambda found: callback(_hops(transport, found, port)))
 
     async def close(self) -> None:
         """Drop what is being looked up; its callbacks are not called."""
@@ -64,11 +69,8 @@ class Resolver:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _addresses(self, name: str, callback: Callable[[_Addresses], None]) -> None:
-        known = self._known(name)
-        if known is not None:
-            callback(known)
-        elif name in self._pending:
+    def _look_up(self, name: str, callback: Callable[[_Addresses], None]) -> None:
+        if name in self._pending:
             self._pending[name].append(callback)
         elif len(self._pending) >= MAX_PENDING:
             callback(PeerUnavailable(name, "too many names are being looked up"))
@@ -117,13 +119,14 @@ class Resolver:
 def _hops(transport: Transport, found: _Addresses, port: int) -> Found:
     if isinstance(found, PeerUnavailable):
         return found
-    return tuple(Hop(transport, address, port) for address in found)
+    return tuple([Hop(transport, address, port) for address in found])
 
 
 def _comparable(host: str) -> str:
     return host.lower().removesuffix(".")
 
 
+@lru_cache(MAX_KEPT)  # the same few neighbours and the UEs
 def _is_literal(host: str) -> bool:
     try:
         ipaddress.ip_address(host)

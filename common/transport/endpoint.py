@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from opencscf.common.errors import StartupError
 from opencscf.common.node.settings import ListenTransport
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from opencscf.common.sip.message import Message
 
 MAX_SOURCES: Final = 4096  # remote hosts whose source address is remembered
+
+_Listener: TypeAlias = UdpListener | TcpListener
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,12 @@ class SipEndpoint:
             for listener in self._listeners:
                 listener.abandon()
             raise StartupError(f"sip.listen: {error}") from error
+        self._by_address: dict[tuple[Transport, tuple[str, int]], _Listener] = {}
+        self._by_version: dict[tuple[Transport, bool], list[_Listener]] = {}
+        for transport, listeners in ((Transport.UDP, self._udp), (Transport.TCP, self._tcp)):
+            for listener in listeners:
+                self._by_address[transport, listener.address] = listener
+                self._by_version.setdefault((transport, listener.is_ipv6), []).append(listener)
 
     def _open(self, settings: ListenSettings) -> None:
         address = (settings.address, settings.port)
@@ -126,25 +134,18 @@ class SipEndpoint:
     # ------------------------------------------------------------------ choosing a listener
 
     @property
-    def _listeners(self) -> list[UdpListener | TcpListener]:
+    def _listeners(self) -> list[_Listener]:
         return [*self._udp, *self._tcp]
 
-    def _listener_for(self, target: Hop | Flow) -> UdpListener | TcpListener | None:
-        listeners: list[UdpListener] | list[TcpListener]
-        if target.transport is Transport.UDP:
-            listeners = self._udp
-        elif target.transport is Transport.TCP:
-            listeners = self._tcp
-        else:
-            return None
+    def _listener_for(self, target: Hop | Flow) -> _Listener | None:
         if isinstance(target, Flow):
-            for listener in listeners:
-                if listener.address == target.local:
-                    return listener
-        fitting = [listener for listener in listeners if listener.is_ipv6 == target.is_ipv6]
+            own = self._by_address.get((target.transport, target.local))
+            if own is not None:
+                return own
+        fitting = self._by_version.get((target.transport, target.is_ipv6), ())
         if len(fitting) > 1:
             source = self._source_towards(target.remote[0] if isinstance(target, Flow) else target.host)
-            fitting.sort(key=lambda listener: listener.address[0] != source)
+            fitting = sorted(fitting, key=lambda listener: listener.address[0] != source)
         return fitting[0] if fitting else None
 
     def _source_towards(self, host: str) -> str:
