@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from opencscf.common.actions import Action, Branch, FinalResponse, Forward, Relay
 from opencscf.common.errors import PeerUnavailable
 from opencscf.common.ims.refusal import hss_unavailable, refuse_register
+from opencscf.common.sip.message import Response
 from opencscf.diameter.cx import UserAuthorizationRequest, UserAuthorizationType
 from opencscf.diameter.results import Result
 
 if TYPE_CHECKING:
     from opencscf.common.ims.register import Register
-    from opencscf.common.sip.message import Request, Response
+    from opencscf.common.sip.message import Request
     from opencscf.common.sip.uri import SipUri
     from opencscf.diameter.cx import UserAuthorizationAnswer
     from opencscf.icscf.selection import ScscfPool
@@ -45,32 +46,39 @@ async def on_register(register: Register, request: Request, pool: ScscfPool, dom
             register, 600, "no S-CSCF has the capabilities the HSS asks for", step="selection", level="warning"
         )
     response = await _send_to(request, scscf)
-    if response is not None:
+    if isinstance(response, Response):
         return [Relay(response)]
     if register.is_deregistration:  # another S-CSCF has nothing to take away
-        return refuse_register(
-            register, 504, "S-CSCF does not answer", step="forward", peer=scscf.hostport, level="warning"
-        )
-    return await _reselect(register, request, pool, domain, uaa, scscf)
+        return _none_left(register, {scscf: response})
+    return await _reselect(register, request, pool, domain, uaa, {scscf: response})
 
 
 async def _reselect(
-    register: Register, request: Request, pool: ScscfPool, domain: str, uaa: UserAuthorizationAnswer, silent: SipUri
+    register: Register,
+    request: Request,
+    pool: ScscfPool,
+    domain: str,
+    uaa: UserAuthorizationAnswer,
+    tried: dict[SipUri, str],
 ) -> list[Action]:
-    """Find an S-CSCF in the place of one that does not answer (5.3.1.3)."""
+    """Find an S-CSCF in the place of one that does not answer or does not want the user (5.3.1.3)."""
     if uaa.server_name:
         answer = await _ask(register, UserAuthorizationType.REGISTRATION_AND_CAPABILITIES, domain)
         if isinstance(answer, list):
             return answer
         uaa = answer
-    tried = [silent]
-    while (scscf := pool.select(uaa.capabilities, tried)) is not None:
+    while (scscf := pool.select(uaa.capabilities, tuple(tried))) is not None:
         response = await _send_to(request, scscf)
-        if response is not None:
+        if isinstance(response, Response):
             return [Relay(response)]
-        tried.append(scscf)
-    peers = " ".join(uri.hostport for uri in tried)
-    return refuse_register(register, 504, "no S-CSCF answers", step="forward", peer=peers, level="warning")
+        tried[scscf] = response
+    return _none_left(register, tried)
+
+
+def _none_left(register: Register, tried: dict[SipUri, str]) -> list[Action]:
+    """Say what each S-CSCF said (5.3.1.3)."""
+    peers = "; ".join(f"{scscf.hostport}: {why}" for scscf, why in tried.items())
+    return refuse_register(register, 504, "no S-CSCF takes the REGISTER", step="forward", peer=peers, level="warning")
 
 
 async def _ask(register: Register, kind: UserAuthorizationType, domain: str) -> UserAuthorizationAnswer | list[Action]:
@@ -86,12 +94,13 @@ async def _ask(register: Register, kind: UserAuthorizationType, domain: str) -> 
     return refuse_register(register, status, f"HSS answers UAR with {uaa.result}", step="UAR")
 
 
-async def _send_to(request: Request, scscf: SipUri) -> Response | None:
-    """Forward to an S-CSCF; None if it does not answer or does not want the user."""
+async def _send_to(request: Request, scscf: SipUri) -> Response | str:
+    """Forward to an S-CSCF; why not, if it does not answer or does not want the user."""
     copy = request.copy()
     copy.uri = str(scscf)
     try:
         response = await FinalResponse(Forward((Branch(copy),)))
-    except PeerUnavailable:
-        return None
-    return None if response.status in {408, 480} or 300 <= response.status < 400 else response
+    except PeerUnavailable as fault:
+        return fault.reason
+    is_refused = response.status in {408, 480} or 300 <= response.status < 400
+    return f"{response.status} {response.reason}" if is_refused else response

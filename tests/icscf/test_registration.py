@@ -256,12 +256,20 @@ def test_chosen_scscf_is_replaced_without_asking_again(run: Run) -> None:
     assert actions == [Relay(response)]
 
 
-def test_no_scscf_answers(run: Run) -> None:
-    """IC-06: 504 when none is left."""
+@pytest.mark.parametrize(
+    ("first", "why"),
+    [
+        pytest.param(answered(make_register(), 408), "408 Request Timeout", id="IC-06 silent"),
+        pytest.param(answered(make_register(), 480), "480 Temporarily Unavailable", id="IC-06 its own trouble"),
+    ],
+)
+def test_no_scscf_is_left(run: Run, first: Response, why: str) -> None:
+    """IC-06: 504, and the operator reads what each one said."""
     register = make_register()
-    _, actions = run(register, TO_SCSCF, answered(register, 408), TO_SCSCF, PeerUnavailable("scscf2", "refused"))
-    peers = f"scscf.{DOMAIN}:6060 scscf2.{DOMAIN}:6060"
-    assert actions == refused(register, 504, "no S-CSCF answers", "warning", step="forward", peer=peers, **WHO)
+    _, actions = run(register, TO_SCSCF, first, TO_SCSCF, PeerUnavailable("scscf2", "refused"))
+    peers = f"scscf.{DOMAIN}:6060: {why}; scscf2.{DOMAIN}:6060: refused"
+    reason = "no S-CSCF takes the REGISTER"
+    assert actions == refused(register, 504, reason, "warning", step="forward", peer=peers, **WHO)
 
 
 def test_hss_fails_while_another_scscf_is_sought(run: Run) -> None:
@@ -277,8 +285,9 @@ def test_deregistration_goes_to_no_other_scscf(run: Run) -> None:
     """IC-06 is for registrations: another S-CSCF has nothing to take away."""
     register = make_register(expires="0")
     _, actions = run(register, TO_SCSCF, answered(register, 408))
-    peer = f"scscf.{DOMAIN}:6060"
-    assert actions == refused(register, 504, "S-CSCF does not answer", "warning", step="forward", peer=peer, **WHO)
+    peer = f"scscf.{DOMAIN}:6060: 408 Request Timeout"
+    reason = "no S-CSCF takes the REGISTER"
+    assert actions == refused(register, 504, reason, "warning", step="forward", peer=peer, **WHO)
 
 
 @pytest.mark.parametrize("status", [200, 401, 403, 423, 500, 504])
