@@ -155,10 +155,25 @@ class Pcrf:
         self.open: dict[str, AaRequest] = {}
         self.asked: list[Question[Any]] = []
         self.is_down = False
+        self.is_slow = False  # keeps its answers back until `catch_up`
         self.result = Result.SUCCESS
+        self._late: list[tuple[Question[Any], Reply]] = []
+
+    def catch_up(self) -> None:
+        """Give the answers that were kept back."""
+        self.is_slow = False
+        late, self._late = self._late, []
+        for question, reply in late:
+            self._answer(question, reply)
 
     def answer(self, question: Question[Any], reply: Reply) -> None:
         self.asked.append(question)
+        if self.is_slow:
+            self._late.append((question, reply))
+        else:
+            self._answer(question, reply)
+
+    def _answer(self, question: Question[Any], reply: Reply) -> None:
         if self.is_down:
             reply(PeerUnavailable("pcrf", "not connected"))
         elif isinstance(question, AaRequest):
@@ -189,6 +204,7 @@ class Phone:
         self.contact = f"sip:{self.imsi}@{self.address[0]}:{self.address[1]}"
         self.usim = Usim(K, OPC)
         self.instance = ""  # +sip.instance of its Contact
+        self.headers: tuple[tuple[str, str], ...] = ()  # what it adds to its REGISTERs
         self._serial = 0
 
     # ------------------------------------------------------------------ sending
@@ -224,7 +240,7 @@ class Phone:
                 "REGISTER", f"sip:{DOMAIN}",
                 ("Contact", f"<{self.contact}>;expires={expires}" + instance),
                 ("Authorization", authorization or blank),
-                ("Supported", "path"),
+                ("Supported", "path"), *self.headers,
                 to=f"<sip:{self.impi}>", call_id=f"{call_id}-{self.number}",
             )
         )  # fmt: skip
@@ -300,6 +316,13 @@ class Phone:
             ],
         )  # fmt: skip
         self.send(response)
+        self.network.run()
+
+    def cancel(self, invite: Request) -> None:
+        """Cancel an INVITE (RFC 3261 9.1)."""
+        headers = [("Via", invite.values("Via")[0]), ("Max-Forwards", "70"), ("CSeq", f"{invite.cseq.number} CANCEL")]
+        headers += [(name, invite.get(name) or "") for name in ("Route", "From", "To", "Call-ID")]
+        self.send(Request.new("CANCEL", invite.uri, headers))
         self.network.run()
 
     def in_dialog(

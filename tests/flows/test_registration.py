@@ -176,6 +176,20 @@ def test_a_phone_that_subscribes_to_its_registration_state_is_told_no(network: A
     assert network.path_of("SUBSCRIBE") == ["UE1>P", "P>S"]
 
 
+def test_a_phone_that_asks_for_ipsec_registers_without(network: Any) -> None:
+    """PA-03: phones require a security agreement of every network; ours has none to offer yet."""
+    alice = network.phone(1)
+    agreement = (
+        ("Require", "sec-agree"), ("Proxy-Require", "sec-agree"),
+        ("Security-Client", "ipsec-3gpp; alg=hmac-sha-1-96; prot=esp; mod=trans; spi-c=1; spi-s=2; port-c=3; port-s=4"),
+    )  # fmt: skip
+    alice.headers = agreement
+    assert alice.go_online().status == 200
+    for register in network.sent_to("I", "REGISTER"):
+        assert register.values("Require") == ["path"]
+        assert not register.has("Security-Client")
+
+
 def test_an_invite_without_registration_is_403(network: Any) -> None:
     """PT-08."""
     bob = network.phone(2)

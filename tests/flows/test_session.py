@@ -102,14 +102,7 @@ def test_cancel(network: Any, phones: Any) -> None:
     ringing = bob.requests("INVITE")[-1]
     bob.answer(ringing, 183, ANSWER)
     assert len(network.pcrf.open) == 2
-    cancel = Request.new(
-        "CANCEL", invite.uri,
-        [("Via", invite.values("Via")[0]), ("Route", invite.get("Route")), ("Max-Forwards", "70"),
-         ("From", invite.get("From")), ("To", invite.get("To")), ("Call-ID", invite.call_id),
-         ("CSeq", f"{invite.cseq.number} CANCEL")],
-    )  # fmt: skip
-    alice.send(cancel)
-    network.run()
+    alice.cancel(invite)
     assert alice.statuses("CANCEL") == [200]
     assert len(bob.requests("CANCEL")) == 1
     bob.answer(bob.requests("CANCEL")[-1], 200)

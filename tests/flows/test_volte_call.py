@@ -222,6 +222,70 @@ def test_a_phone_calls_itself(network: Any, phones: Any) -> None:
     assert network.pcrf.open == {}
 
 
+def test_cancel_while_media_are_authorised(network: Any, phones: Any) -> None:
+    """RX-02: the PCRF answers after all is over; its sessions end nevertheless, and the caller gets its 487."""
+    alice, bob = phones
+    invite = alice.invite(CALLEE, body=sdp(*ALICE))
+    received = bob.requests("INVITE")[-1]
+    network.pcrf.is_slow = True
+    bob.answer(received, 183, sdp(*BOB))
+    assert alice.statuses("INVITE") == [100], "the answer waits for its media"
+    alice.cancel(invite)
+    bob.answer(bob.requests("CANCEL")[-1], 200)
+    bob.answer(received, 487)
+    network.pcrf.catch_up()
+    network.run()
+    assert alice.statuses("INVITE")[-1] == 487
+    assert network.pcrf.open == {}
+    assert not network._nodes[("127.0.1.10", 5060)]._waiting
+
+
+def test_hang_up_while_media_are_authorised(network: Any, phones: Any) -> None:
+    """RX-02: the callee answers and hangs up at once; each Rx session that opens is ended after it."""
+    alice, bob = phones
+    alice.invite(CALLEE, body=sdp(*ALICE))
+    received = bob.requests("INVITE")[-1]
+    bob.answer(received, 180)
+    network.pcrf.is_slow = True
+    bob.answer(received, 200, sdp(*BOB))
+    bob.in_dialog_of("BYE", received)
+    network.pcrf.catch_up()
+    network.run()
+    network.pcrf.catch_up()
+    network.run()
+    assert len(alice.requests("BYE")) == 1
+    assert network.pcrf.open == {}
+
+
+def test_deregistration_while_media_are_authorised(network: Any, phones: Any) -> None:
+    """RX-02: as above, when it is the registration that ends."""
+    alice, bob = phones
+    alice.invite(CALLEE, body=sdp(*ALICE))
+    received = bob.requests("INVITE")[-1]
+    network.pcrf.is_slow = True
+    bob.answer(received, 183, sdp(*BOB))
+    assert bob.go_online(0).status == 200
+    network.pcrf.catch_up()
+    network.run()
+    bob.answer(received, 480)
+    assert alice.statuses("INVITE")[-1] == 480
+    assert network.pcrf.open == {}
+
+
+def test_reliable_progress_is_sent_again_while_media_are_authorised(network: Any, phones: Any) -> None:
+    """SP-06 (RFC 3262 3): copies of a 183 wait for the first one and ask nothing of the PCRF."""
+    alice, bob = phones
+    alice.invite(CALLEE, body=sdp(*ALICE))
+    received = bob.requests("INVITE")[-1]
+    network.pcrf.is_slow = True
+    for _ in range(3):
+        bob.answer(received, 183, sdp(*BOB), ("Require", "100rel"), ("RSeq", "1"))
+    network.pcrf.catch_up()
+    network.run()
+    assert alice.statuses("INVITE") == [100, 183, 183, 183]
+    assert len(aars(network)) == 2
+
+
 def test_reregistration_while_it_rings(network: Any, phones: Any) -> None:
     """A refresh during a call attempt changes nothing for it."""
     alice, bob = phones
