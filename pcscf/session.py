@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from opencscf.common.sip.message import Message, Request, Response
 
 DIALOG_FORMING: Final = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
+EMERGENCY: Final = "urn:service:sos"  # RFC 5031 4.2, with its sub-services
 ENDING: Final = frozenset({"ACK", "BYE"})  # what still passes in a dialog whose registration is over
 UE_SIDE: Final = "ue"
 CORE_SIDE: Final = "net"
@@ -72,6 +73,8 @@ def _from_ue(pcscf: PcscfState, request: Request, edited: Request) -> list[Actio
     """Send a UE's request to its S-CSCF under the identity that is its own (5.2.6.3)."""
     if request.to_tag is not None:
         return _refuse(request, 481, "a dialog whose route does not lead through here")
+    if request.uri[: len(EMERGENCY)].lower() == EMERGENCY:
+        return _refuse(request, 403, "emergency calls are not served here")  # PS-02
     assert request.flow is not None  # noqa: S101  the transport sets it on every message
     preferred = [identity.uri for identity in preferred_identities(request)]
     binding = pcscf.registrations.originator(request.flow, [*preferred, request.from_.uri])

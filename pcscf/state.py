@@ -123,6 +123,7 @@ class Registrations:
         self._by_token: dict[str, Binding] = {}
         # Inner dicts are sets that remember who came last.
         self._by_flow: dict[FlowAddress, dict[str, None]] = {}
+        self._by_host: dict[str, dict[str, None]] = {}
         self._by_identity: dict[str, dict[str, None]] = {}
         self._by_aor: dict[str, dict[str, None]] = {}
         self._by_dialog: dict[str, dict[str, None]] = {}
@@ -176,8 +177,10 @@ class Registrations:
     def originator(self, flow: Flow, claimed: Iterable[str]) -> Binding | None:
         """Say who sent an initial request: by its flow; by the identities it claims if the flow has many users.
 
-        A UE that opened a new connection is known by its host and a claimed identity that is registered from there.
+        A UE that opened a new connection is known by its host and a claimed identity that is registered from there, or
+        by its host alone if it hides its identity and nobody else is registered from there.
         """
+        claimed = [uri for uri in claimed if not _is_anonymous(uri)]
         on_flow = self._by_flow.get(FlowAddress(flow.transport, flow.remote))
         if on_flow is not None and len(on_flow) == 1:
             return self._by_token[next(iter(on_flow))]
@@ -186,7 +189,11 @@ class Registrations:
                 binding = self._by_token[token]
                 if token in on_flow if on_flow is not None else binding.flow.remote[0] == flow.remote[0]:
                     return binding
-        return None
+        return self._only_user_at(flow.remote[0]) if on_flow is None and not claimed else None
+
+    def _only_user_at(self, host: str) -> Binding | None:
+        bindings = [self._by_token[token] for token in self._by_host.get(host, ())]
+        return bindings[-1] if len({binding.impi or binding.aor for binding in bindings}) == 1 else None
 
     def put(self, binding: Binding) -> None:
         """Remember a binding in place of the one with its token."""
@@ -208,6 +215,7 @@ class Registrations:
 
     def _places(self, binding: Binding) -> Iterator[tuple[dict[Any, dict[str, None]], Hashable]]:  # keys of three types
         yield self._by_flow, FlowAddress(binding.flow.transport, binding.flow.remote)
+        yield self._by_host, binding.flow.remote[0]
         yield self._by_aor, binding.aor
         yield self._by_dialog, binding.dialog_token
         for identity in binding.identities:
@@ -334,6 +342,11 @@ def loose_route(uri: str) -> str:
     """Write a Route value for a URI, which becomes a loose router's if it is not yet one."""
     parsed = SipUri.parse(uri)
     return f"<{uri if parsed.lr else parsed.with_param('lr')}>"
+
+
+def _is_anonymous(uri: str) -> bool:
+    """Whether a From says only that it says nothing (RFC 3323 4.1.1.3)."""
+    return "@anonymous.invalid" in uri.lower()
 
 
 def _key_or_none(uri: str) -> Impu | None:

@@ -160,6 +160,15 @@ def test_unregistered_ue_is_refused(world: Any) -> None:
     assert world.receive(request) == refusal(request, 403, "not registered")
 
 
+@pytest.mark.parametrize("uri", ["urn:service:sos", "URN:service:sos.police"])
+def test_emergency_call_is_refused_in_plain_words(world: Any, uri: str) -> None:
+    """PS-02: whether the UE is registered or not; the phone tries another way then."""
+    world.registered()
+    for flow in (world.ue, EVE):
+        request = world.request("INVITE", uri=uri, flow=flow)
+        assert world.receive(request) == refusal(request, 403, "emergency calls are not served here")
+
+
 def test_deregistered_ue_is_refused(world: Any) -> None:
     """PT-08."""
     world.registered()
@@ -194,7 +203,7 @@ def test_keep_alive_is_answered(world: Any, headers: list[tuple[str, str]]) -> N
 
 
 def test_options_to_somebody_else_is_no_keep_alive(world: Any) -> None:
-    for uri in ("tel:+15550001", "urn:service:sos", "sip:192.0.2.66"):
+    for uri in ("tel:+15550001", "urn:service:counseling", "sip:192.0.2.66"):
         request = world.request("OPTIONS", uri=uri)
         assert world.receive(request) == refusal(request, 403, "not registered")
     request = world.request("OPTIONS", ("Route", "<sip:evil.test;lr>"), uri="sip:192.0.2.10")

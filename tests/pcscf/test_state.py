@@ -19,7 +19,13 @@ ALICE = Binding(
     identities=("sip:alice@ims.test", "tel:+15550001"),
     expires_at=10.0,
 )
-BOB = replace(ALICE, token="b", aor="sip:bob@ims.test", contact="sip:bob@192.0.2.101", identities=("sip:bob@ims.test",))
+BOB = replace(
+    ALICE, token="b", impi="2@ims.test", aor="sip:bob@ims.test", contact="sip:bob@192.0.2.101",
+    identities=("sip:bob@ims.test",),
+)  # fmt: skip
+SECOND = replace(ALICE, token="c", aor="sip:second@ims.test", identities=("sip:second@ims.test",))
+TCP = Flow(Transport.TCP, FLOW.local, ("192.0.2.101", 40762), connection=7)
+ANONYMOUS = "sip:anonymous@anonymous.invalid"
 
 
 def registrations(*bindings: Binding) -> Registrations:
@@ -71,6 +77,10 @@ def test_identity_matching(uri: str, identity: str | None) -> None:
             id="PT-08 another host with a known identity",
         ),
         pytest.param([], FLOW, ["sip:alice@ims.test"], None, id="PT-08 nobody registered"),
+        pytest.param([ALICE], TCP, [ANONYMOUS], "a", id="PT-02 new connection of a caller who hides the number"),
+        pytest.param([ALICE, SECOND], TCP, [ANONYMOUS], "c", id="PT-02 as above, with two identities"),
+        pytest.param([ALICE, BOB], TCP, [ANONYMOUS], None, id="PT-08 as above, but two users are at the host"),
+        pytest.param([ALICE], TCP, ["sip:bob@ims.test", ANONYMOUS], None, id="PT-08 as above, claiming to be another"),
     ],
 )  # fmt: skip
 def test_originator(bindings: list[Binding], flow: Flow, claimed: list[str], token: str | None) -> None:
@@ -157,9 +167,6 @@ def test_removed_call_is_found_nowhere() -> None:
 def test_identity_too_long_for_a_cache() -> None:
     user = "a" * 300
     assert replace(ALICE, identities=(f"sip:{user}@ims.test",)).identity_matching(f"sip:{user}@IMS.test") is not None
-
-
-TCP = Flow(Transport.TCP, FLOW.local, ("192.0.2.101", 40762), connection=7)
 
 
 @pytest.mark.parametrize(
