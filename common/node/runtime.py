@@ -10,7 +10,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine, Hashable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, assert_never
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeAlias, TypeVar, assert_never
 
 from opencscf.common.actions import (
     Action,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from opencscf.common.sip.timers import Timer
     from opencscf.common.sip.uri import SipUri
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # What a question gets: its answer, or why there is none.
@@ -89,6 +90,19 @@ class _Running:
         self.exchange_key = exchange_key  # whose further responses wait for this one
 
 
+class _Search:
+    """A request that is to be forwarded, and the targets found for its branches so far."""
+
+    __slots__ = ("forward", "missing", "request", "running", "targets")
+
+    def __init__(self, forward: Forward, running: _Running | None) -> None:
+        self.forward = forward
+        self.request = forward.branches[0].request  # each branch names the transaction and tells the same story
+        self.running = running
+        self.targets: list[Target | PeerUnavailable | None] = [branch.flow for branch in forward.branches]
+        self.missing = self.targets.count(None)
+
+
 class _Done:
     """How a procedure ended."""
 
@@ -131,19 +145,19 @@ class Runtime:
     def start(self) -> None:
         """Tell the core that the node runs."""
         now = self._clock.now()
-        self._take(self._guarded(partial(self._core.on_event, Started(now)), None), None)
+        self._take(self._guarded(None, self._core.on_event, Started(now)), None)
 
     def receive(self, message: Message, flow: Flow) -> None:
         """Take a parsed message from a transport."""
         message.flow = flow
         self._log.message("in", message, flow)
-        effects = self._guarded(partial(self._receive, message, flow), message)
+        effects = self._guarded(message, self._receive, message, flow)
         if effects:
             self._perform_effects(effects)
 
     def malformed(self, data: bytes, error: ParseError, flow: Flow) -> None:
         """Take bytes that are no message: answer them if they were a request that can be answered, else drop them."""
-        self._guarded(lambda: self._reject(parse_for_rejection(data), error, flow), None)
+        self._guarded(None, self._reject_bytes, data, error, flow)
 
     def _receive(self, message: Message, flow: Flow) -> list[Effect]:
         try:
@@ -151,6 +165,9 @@ class Runtime:
         except ParseError as fault:  # in a header field that the stack itself reads: there is no transaction yet
             self._reject(message, fault, flow)
             return []
+
+    def _reject_bytes(self, data: bytes, fault: ParseError, flow: Flow) -> None:
+        self._reject(parse_for_rejection(data), fault, flow)
 
     def _reject(self, message: Message | None, fault: ParseError, flow: Flow) -> None:
         self._log.event("warning", "malformed", peer=_text(flow), reason=fault.reason, offset=fault.offset)
@@ -168,14 +185,14 @@ class Runtime:
         now = self._clock.now()
         for owner, timer in self._wheel.advance(now):
             if owner is None:
-                self._take(self._guarded(partial(self._core.on_event, TimerFired(timer, now)), None), None)
+                self._take(self._guarded(None, self._core.on_event, TimerFired(timer, now)), None)
             else:
                 self._on_stack_timer(owner, timer, now)
 
     def _on_stack_timer(self, owner: object, timer: Hashable, now: float) -> None:
         assert isinstance(owner, (Exchange, Leg))  # noqa: S101  only this module fills the wheel
         stack_timer: Timer = timer  # type: ignore[assignment]  # put there with its owner below
-        effects = self._guarded(partial(self._stack.on_timer, owner, stack_timer, now), None)
+        effects = self._guarded(None, self._stack.on_timer, owner, stack_timer, now)
         if effects:
             self._perform_effects(effects)
 
@@ -189,7 +206,7 @@ class Runtime:
                 self._wheel.schedule(effect.delay_s, (effect.owner, effect.timer))
             elif isinstance(effect, ToCore):
                 received = RequestReceived(effect.request, self._clock.now())
-                self._take(self._guarded(partial(self._core.on_event, received), effect.request), effect.request)
+                self._take(self._guarded(effect.request, self._core.on_event, received), effect.request)
             elif isinstance(effect, Decide):
                 self._decide(effect)
             else:
@@ -221,7 +238,7 @@ class Runtime:
         if handler is None:
             self._perform_effects(self._stack.relay(decide.response))
             return
-        outcome = self._guarded(partial(handler, decide.response, now), request)
+        outcome = self._guarded(request, handler, decide.response, now)
         if isinstance(outcome, Procedure):
             self._undecided[decide.exchange.key] = deque()
             self._begin(outcome, decide.exchange.key)
@@ -242,58 +259,53 @@ class Runtime:
         if isinstance(outcome, Procedure):
             self._begin(outcome)
         elif outcome:
-            self._guarded(partial(self._perform, outcome), request)
+            self._guarded(request, self._perform, outcome)
 
     def _perform(self, actions: list[Action]) -> None:
         for action in actions:
-            match action:
-                case Respond():
-                    self._perform_effects(self._stack.respond(action))
-                case Relay(response):
-                    self._perform_effects(self._stack.relay(response))
-                case Forward():
-                    self._forward(action, None)
-                case SetTimer(key, delay_s):
-                    self._wheel.schedule(delay_s, (None, key))
-                case Report(event, fields, level):
-                    self._log.event(level, event, **fields)
-                case Start(procedure):
-                    self._begin(procedure)
-                case _:
-                    assert_never(action)
+            if isinstance(action, Relay):
+                self._perform_effects(self._stack.relay(action.response))
+            elif isinstance(action, Forward):
+                self._forward(action, None)
+            elif isinstance(action, Respond):
+                self._perform_effects(self._stack.respond(action))
+            elif isinstance(action, Report):
+                self._log.event(action.level, action.event, **action.fields)
+            elif isinstance(action, SetTimer):
+                self._wheel.schedule(action.delay_s, (None, action.key))
+            elif isinstance(action, Start):
+                self._begin(action.procedure)
+            else:
+                assert_never(action)
 
     def _forward(self, forward: Forward, running: _Running | None) -> None:
         """Find where each branch goes, then let the stack send it."""
-        targets: list[Target | PeerUnavailable | None] = [branch.flow for branch in forward.branches]
-        missing = [index for index, target in enumerate(targets) if target is None]
-        if not missing:
-            self._forward_to(forward, targets, running)
+        search = _Search(forward, running)
+        if not search.missing:
+            self._forward_to(search)
             return
+        missing = [index for index, target in enumerate(search.targets) if target is None]
         uris = [next_hop_uri(forward.branches[index].request) for index in missing]
-        key = forward.branches[0].request.transaction_id
-        self._resolving.add(key)
+        self._resolving.add(search.request.transaction_id)
+        for index, uri in zip(missing, uris, strict=True):
+            self._resolver.lookup(uri, partial(self._found, search, index))
 
-        def found(index: int, result: tuple[Hop, ...] | PeerUnavailable) -> None:
-            targets[index] = result if isinstance(result, PeerUnavailable) else result[0]
-            missing.remove(index)
-            if not missing:
-                self._resolving.discard(key)
-                self._guarded(partial(self._forward_to, forward, targets, running), forward.branches[0].request)
+    def _found(self, search: _Search, index: int, result: tuple[Hop, ...] | PeerUnavailable) -> None:
+        search.targets[index] = result if isinstance(result, PeerUnavailable) else result[0]
+        search.missing -= 1
+        if not search.missing:
+            self._resolving.discard(search.request.transaction_id)
+            self._guarded(search.request, self._forward_to, search)
 
-        for index, uri in zip(tuple(missing), uris, strict=True):
-            self._resolver.lookup(uri, partial(found, index))
-
-    def _forward_to(
-        self, forward: Forward, targets: list[Target | PeerUnavailable | None], running: _Running | None
-    ) -> None:
-        known = [target for target in targets if target is not None]
-        for target in known:
+    def _forward_to(self, search: _Search) -> None:
+        targets = [target for target in search.targets if target is not None]
+        for target in targets:
             if isinstance(target, PeerUnavailable):
                 self._log.event("warning", "unresolved", peer=target.peer, reason=target.reason)
-        effects = self._stack.forward(forward, known, self._clock.now(), running)
+        effects = self._stack.forward(search.forward, targets, self._clock.now(), search.running)
         self._perform_effects(effects)
-        if running is not None and not effects:
-            self._advance(running, PeerUnavailable("caller", "its transaction has ended"))
+        if search.running is not None and not effects:
+            self._advance(search.running, PeerUnavailable("caller", "its transaction has ended"))
 
     # ------------------------------------------------------------------ procedures
 
@@ -317,21 +329,12 @@ class Runtime:
 
     def _advance(self, running: _Running, value: object) -> None:
         """Give a procedure what it waits for, and see what it asks or does next."""
-
-        def step() -> Question[Any] | _Done:
-            try:
-                if isinstance(value, Exception):
-                    return running.coroutine.throw(value)
-                return running.coroutine.send(value)
-            except StopIteration as end:
-                return _Done(end.value)
-
-        outcome = self._guarded(step, running.request)
+        outcome = self._guarded(running.request, _resume, running.coroutine, value)
         if outcome is None:
             self._finish(running, [])
         elif isinstance(outcome, _Done):
             self._finish(running, outcome.actions)
-        elif self._guarded(partial(self._ask, running, outcome), running.request) is None:
+        elif self._guarded(running.request, self._ask, running, outcome) is None:
             running.coroutine.close()
             self._finish(running, [])
 
@@ -343,7 +346,7 @@ class Runtime:
         return True
 
     def _finish(self, running: _Running, actions: list[Action]) -> None:
-        self._guarded(partial(self._perform, actions), running.request)
+        self._guarded(running.request, self._perform, actions)
         self._check_answered(running.request)
         if running.key is not None:
             queue = self._waiting[running.key]
@@ -367,10 +370,10 @@ class Runtime:
 
     # ------------------------------------------------------------------ faults
 
-    def _guarded(self, step: Callable[[], T], message: Message | None) -> T | None:
-        """Run a step of somebody's decision; a fault ends its transaction and nothing else."""
+    def _guarded(self, message: Message | None, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """Run a step of somebody's decision about a message; a fault ends its transaction and nothing else."""
         try:
-            return step()
+            return step(*args, **kwargs)
         except ParseError as fault:
             self._log.event("warning", "malformed", reason=fault.reason, **_story(message))
             self._refuse(message, fault.status, _phrase(fault.reason))
@@ -385,6 +388,14 @@ class Runtime:
     def _refuse(self, message: Message | None, status: int, reason: str) -> None:
         if isinstance(message, Request) and message.method != "ACK":
             self._perform_effects(self._stack.respond(Respond(message, status, reason)))
+
+
+def _resume(coroutine: Coroutine[Question[Any], Any, list[Action]], value: object) -> Question[Any] | _Done:
+    """Run a procedure from one question to the next, or to its end."""
+    try:
+        return coroutine.throw(value) if isinstance(value, Exception) else coroutine.send(value)
+    except StopIteration as end:
+        return _Done(end.value)
 
 
 def _story(message: Message | None) -> dict[str, object]:

@@ -320,34 +320,32 @@ class SipStack:
     def _from_server(self, exchange: Exchange, outputs: list[Output]) -> list[Effect]:
         effects: list[Effect] = []
         for output in outputs:
-            match output:
-                case Transmit(message):
-                    effects.append(Send(message, exchange.target))
-                case StartTimer(timer, delay_s):
-                    effects.append(StartStackTimer(exchange, timer, delay_s))
-                case DeliverAck(ack):
-                    effects.append(ToCore(ack))
-                case Terminated():
-                    self._table.remove_server(exchange.transaction)
-                    exchange.release()
+            if isinstance(output, Transmit):
+                effects.append(Send(output.message, exchange.target))
+            elif isinstance(output, StartTimer):
+                effects.append(StartStackTimer(exchange, output.timer, output.delay_s))
+            elif isinstance(output, DeliverAck):
+                effects.append(ToCore(output.message))
+            elif isinstance(output, Terminated):
+                self._table.remove_server(exchange.transaction)
+                exchange.release()
         return effects
 
     def _from_client(self, leg: Leg, outputs: list[Output]) -> list[Effect]:
         effects: list[Effect] = []
         for output in outputs:
-            match output:
-                case Transmit(message):
-                    effects.append(Send(message, leg.target))
-                case StartTimer(timer, delay_s):
-                    effects.append(StartStackTimer(leg, timer, delay_s))
-                case Deliver(response):
-                    effects += self._deliver(leg, response)
-                case TimedOut():
-                    effects += self._give_up(leg, 408)
-                case TransportFailed():
-                    effects += self._give_up(leg, 503)
-                case Terminated():
-                    self._end_leg(leg)
+            if isinstance(output, Transmit):
+                effects.append(Send(output.message, leg.target))
+            elif isinstance(output, StartTimer):
+                effects.append(StartStackTimer(leg, output.timer, output.delay_s))
+            elif isinstance(output, Deliver):
+                effects += self._deliver(leg, output.message)
+            elif isinstance(output, TimedOut):
+                effects += self._give_up(leg, 408)
+            elif isinstance(output, TransportFailed):
+                effects += self._give_up(leg, 503)
+            elif isinstance(output, Terminated):
+                self._end_leg(leg)
         return effects
 
     def _end_leg(self, leg: Leg) -> None:
@@ -384,11 +382,10 @@ class SipStack:
     def _carry_out(self, exchange: Exchange, verdicts: list[proxy.Verdict]) -> list[Effect]:
         effects: list[Effect] = []
         for verdict in verdicts:
-            match verdict:
-                case proxy.RelayUpstream(response):
-                    effects += self._back(exchange, response)
-                case proxy.CancelBranch(branch) if branch in exchange.legs:
-                    effects += self._cancel(exchange.legs[branch])
+            if isinstance(verdict, proxy.RelayUpstream):
+                effects += self._back(exchange, verdict.response)
+            elif verdict.branch in exchange.legs:
+                effects += self._cancel(exchange.legs[verdict.branch])
         return effects
 
     def _back(self, exchange: Exchange, response: Response) -> list[Effect]:
