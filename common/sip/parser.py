@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from opencscf.common.errors import ParseError
 from opencscf.common.sip.message import ENCODING, ERRORS, Request, Response
@@ -52,6 +52,18 @@ class Malformed(NamedTuple):
 
     data: bytes
     error: ParseError
+
+
+Item: TypeAlias = Request | Response | KeepAlive | Malformed  # what a stream is made of
+
+
+class FramingLost(ParseError):  # noqa: N818 - what happened to the stream
+    """The end of a message on a stream cannot be known: `data` is what cannot be cut, `items` what came before."""
+
+    def __init__(self, fault: ParseError, data: bytes, items: list[Item]) -> None:
+        super().__init__(fault.reason, status=fault.status, offset=fault.offset)
+        self.data = data
+        self.items = items
 
 
 def parse(data: bytes, *, datagram: bool = True) -> Request | Response:
@@ -109,18 +121,21 @@ class StreamParser:
         self._searched = 0  # how far the buffer is known to hold no end of a head
         self._pending: _Pending | None = None
 
-    def feed(self, data: bytes) -> list[Request | Response | KeepAlive | Malformed]:
+    def feed(self, data: bytes) -> list[Item]:
         """Take the next bytes and give back what they complete.
 
-        ParseError means that the end of a message cannot be known: close the connection.
+        FramingLost means that the end of a message cannot be known: close the connection.
         """
         self._buffer += data
-        items: list[Request | Response | KeepAlive | Malformed] = []
-        while (item := self._next()) is not None:
-            items.append(item)
+        items: list[Item] = []
+        try:
+            while (item := self._next()) is not None:
+                items.append(item)
+        except ParseError as fault:
+            raise FramingLost(fault, bytes(self._buffer), items) from None
         return items
 
-    def _next(self) -> Request | Response | KeepAlive | Malformed | None:
+    def _next(self) -> Item | None:
         pending = self._pending
         if pending is None:
             if self._takes_keepalive():

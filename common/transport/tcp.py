@@ -12,14 +12,15 @@ import itertools
 import socket
 from typing import TYPE_CHECKING, Final, cast
 
-from opencscf.common.errors import ParseError
 from opencscf.common.sip.flow import Flow, Hop, Transport
 from opencscf.common.sip.message import Message
-from opencscf.common.sip.parser import Malformed, StreamParser
+from opencscf.common.sip.parser import FramingLost, Item, Malformed, StreamParser
 from opencscf.common.transport.udp import bind, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from opencscf.common.errors import ParseError
 
 CONNECT_TIMEOUT_S: Final = 4.0
 IDLE_S: Final = 3700.0  # longer than an hour's registration with its refresh
@@ -220,10 +221,15 @@ class Connection(asyncio.Protocol):
             return
         try:
             items = self._parser.feed(data)
-        except ParseError as error:
-            self._listener.malformed(data, error, self._flow)
+        except FramingLost as lost:
+            self._hand_on(lost.items)
+            self._listener.malformed(lost.data, lost, self._flow)
             self.close()
-            return
+        else:
+            self._hand_on(items)
+
+    def _hand_on(self, items: list[Item]) -> None:
+        assert self._transport is not None  # noqa: S101  something was received
         for item in items:
             self._touch(IDLE_S)
             if isinstance(item, Message):

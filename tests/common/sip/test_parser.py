@@ -15,6 +15,7 @@ from opencscf.common.sip.parser import (
     MAX_HEADERS,
     MAX_LINE,
     MAX_MESSAGE_BYTES,
+    FramingLost,
     KeepAlive,
     Malformed,
     StreamParser,
@@ -279,6 +280,12 @@ def test_malformed_message_does_not_end_the_stream() -> None:
     assert isinstance(first, Malformed)
     assert (first.data, first.error.status) == (broken, 400)
     assert second == parse(OPTIONS)
+
+
+def test_what_came_before_the_framing_was_lost() -> None:
+    with pytest.raises(FramingLost) as lost:
+        StreamParser().feed(OPTIONS + b"\r\n\r\n" + b"junk\r\n\r\n")
+    assert (lost.value.items, lost.value.data) == ([parse(OPTIONS), KEEPALIVE], b"junk\r\n\r\n")
 
 
 @pytest.mark.parametrize(

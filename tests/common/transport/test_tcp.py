@@ -92,6 +92,21 @@ def test_lost_framing_closes_the_connection_after_the_answer(run: Any, listen: A
     run(scenario())
 
 
+def test_what_comes_before_the_lost_framing_is_received(run: Any, listen: Any, options: Any) -> None:
+    async def scenario() -> None:
+        async with listen() as heard:
+            reader, writer = await asyncio.open_connection(*heard.address)
+            writer.write(bytes(options) + b"junk\r\n\r\n")
+            message, _flow = await heard.received.get()
+            assert bytes(message) == bytes(options)
+            data, _, _flow = await heard.malformed.get()
+            assert data == b"junk\r\n\r\n"
+            assert await reader.read() == b""
+            writer.close()
+
+    run(scenario())
+
+
 def test_a_refused_connection_fails_each_target_once(run: Any, listen: Any, options: Any) -> None:
     async def scenario() -> None:
         with bind(("127.0.0.1", 0), socket.SOCK_DGRAM, "udp") as free:
