@@ -31,7 +31,10 @@ class Register:
     def parse(cls, request: Request) -> Register:
         """Read the identities: the public one from To, the private one from Authorization or derived from To."""
         credentials = digest_credentials(request)
-        address = request.to.parsed_uri
+        try:
+            address = request.to.parsed_uri
+        except ParseError as fault:
+            raise ParseError(fault.reason) from None  # 416 is about Request-URIs (RFC 4475 3.3.4)
         username = credentials.get("username") if credentials is not None else None
         if username and not username.isprintable():  # it goes into Diameter, the store and the log
             raise ParseError("the private identity is not printable text")

@@ -48,10 +48,12 @@ def test_unprintable_names() -> None:
         _ = Register.parse(make_register(("P-Visited-Network-ID", '"ims\udcff"'))).visited_network
 
 
-@pytest.mark.parametrize("to", ["<tel:+1555>", "<sip:ims.test>"])
+@pytest.mark.parametrize("to", ["<tel:+1555>", "<sip:ims.test>", "isbn:2983792873"])
 def test_no_private_identity(to: str) -> None:
-    with pytest.raises(ParseError):
+    """RFC 4475 3.3.4: the last one is no 416, which is about the Request-URI."""
+    with pytest.raises(ParseError) as caught:
         Register.parse(make_register(to=to))
+    assert caught.value.status == 400
 
 
 @pytest.mark.parametrize(
