@@ -1,4 +1,4 @@
-"""The `opencscf` command: `opencscf lab run|render|check`."""
+"""The `opencscf` command: `opencscf lab run|render|check`, `opencscf bench sip`."""
 
 from __future__ import annotations
 
@@ -69,6 +69,13 @@ def _check(options: argparse.Namespace) -> int:
     return 0
 
 
+def _bench_sip(options: argparse.Namespace) -> int:
+    from opencscf.labs.bench import sip  # noqa: PLC0415  see _run
+
+    sip.run(as_json=options.json)
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="opencscf", description="OpenCSCF: an IMS core for VoLTE labs.")
     groups = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -82,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     render.set_defaults(command=_render)
     check = commands.add_parser("check", help="say what is wrong with the lab's file")
     check.set_defaults(command=_check)
+
+    bench = groups.add_parser("bench", help="what the core costs on this machine", description="What the core costs.")
+    benches = bench.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    sip = benches.add_parser("sip", help="measure the CPU time of SIP and Cx messages, in some seconds")
+    sip.add_argument("--json", action="store_true", help="write JSON in place of a table")
+    sip.set_defaults(command=_bench_sip)
 
     for one in (run, render, check):
         one.add_argument("--config", type=Path, default=DEFAULT_LAB, metavar="FILE", help="default: %(default)s")

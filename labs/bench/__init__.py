@@ -1,0 +1,1 @@
+"""What the core costs, measured on this machine."""

@@ -1,0 +1,311 @@
+"""What a message costs: CPU time of the pure parts, from bytes to bytes, without sockets and without a core.
+
+Each figure is the best of several rounds, with Python's cyclic garbage collection held off, so that two runs compare.
+They are lower bounds: in a node, other work takes the processor's caches in between, and system calls come on top.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import json
+import platform
+import sys
+import time
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+from opencscf.common.actions import Branch, Forward
+from opencscf.common.ids import Ids
+from opencscf.common.sip import proxy
+from opencscf.common.sip.flow import Flow, Hop, Transport
+from opencscf.common.sip.message import Message, Request, Response
+from opencscf.common.sip.parser import parse
+from opencscf.common.sip.stack import Send, SipStack, StartStackTimer, note_source
+from opencscf.common.sip.timers import TimerValues
+from opencscf.diameter import dictionary
+from opencscf.diameter.codec import PROXIABLE, REQUEST, DiameterMessage, decode
+from opencscf.diameter.cx import UserAuthorizationAnswer, UserAuthorizationRequest
+from opencscf.diameter.dictionary import Application
+from opencscf.diameter.peer import LocalNode
+from opencscf.diameter.peer_connection import application_avps
+from opencscf.diameter.results import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ITERATIONS: Final = 400  # in a round
+ROUNDS: Final = 12
+MAX_SECONDS: Final = 0.8  # for one figure; a slow machine gets fewer rounds
+FORM: Final = "pure Python"  # there is no compiled one
+
+DOMAIN: Final = "ims.mnc001.mcc001.3gppnetwork.org"
+LOCAL: Final = ("192.0.2.10", 5060)
+UE: Final = Flow(Transport.UDP, LOCAL, ("192.0.2.101", 5060))
+OWN: Final = proxy.OwnUris.of([LOCAL])
+NEXT_HOP: Final = Hop(Transport.UDP, "192.0.2.11", 5060)
+
+_REGISTER: Final = f"""\
+REGISTER sip:{DOMAIN} SIP/2.0
+Via: SIP/2.0/UDP 192.0.2.101:5060;branch=z9hG4bKreg1;rport
+Max-Forwards: 70
+From: <sip:001010000000001@{DOMAIN}>;tag=f1
+To: <sip:001010000000001@{DOMAIN}>
+Call-ID: reg-1@192.0.2.101
+CSeq: 1 REGISTER
+Contact: <sip:001010000000001@192.0.2.101:5060>;expires=600000;+g.3gpp.smsip
+Authorization: Digest username="001010000000001@{DOMAIN}",realm="{DOMAIN}",uri="sip:{DOMAIN}",nonce="",response=""
+Supported: path, gruu
+Require: sec-agree
+Security-Client: ipsec-3gpp;alg=hmac-sha-1-96;ealg=null;prot=esp;mod=trans;spi-c=1111;spi-s=2222;port-c=5064;port-s=5065
+P-Access-Network-Info: 3GPP-E-UTRAN-FDD;utran-cell-id-3gpp=0010100010000019B
+User-Agent: bench
+Content-Length: 0
+
+"""
+
+_SDP: Final = """\
+v=0
+o=- 1 1 IN IP4 192.0.2.101
+s=-
+c=IN IP4 192.0.2.101
+t=0 0
+m=audio 49170 RTP/AVP 104 110 102 108 105 100
+b=AS:41
+a=rtpmap:104 AMR-WB/16000/1
+a=fmtp:104 mode-change-capability=2;max-red=0
+a=rtpmap:102 AMR/8000/1
+a=fmtp:102 mode-change-capability=2;max-red=0
+a=rtpmap:105 telephone-event/16000
+a=rtpmap:100 telephone-event/8000
+a=curr:qos local none
+a=curr:qos remote none
+a=des:qos mandatory local sendrecv
+a=des:qos optional remote sendrecv
+a=ptime:20
+a=maxptime:240
+a=sendrecv
+"""
+
+_INVITE: Final = f"""\
+INVITE tel:+15550000002 SIP/2.0
+Via: SIP/2.0/UDP 192.0.2.101:5060;branch=z9hG4bKinv1;rport
+Max-Forwards: 70
+Route: <sip:192.0.2.10:5060;lr>, <sip:orig@scscf.{DOMAIN}:5060;lr>
+From: <sip:+15550000001@{DOMAIN}>;tag=f1
+To: <tel:+15550000002>
+Call-ID: call-1@192.0.2.101
+CSeq: 1 INVITE
+Contact: <sip:001010000000001@192.0.2.101:5060>;+g.3gpp.icsi-ref="urn%3Aurn-7%3A3gpp-service.ims.icsi.mmtel"
+P-Preferred-Identity: <sip:+15550000001@{DOMAIN}>
+P-Preferred-Service: urn:urn-7:3gpp-service.ims.icsi.mmtel
+P-Access-Network-Info: 3GPP-E-UTRAN-FDD;utran-cell-id-3gpp=0010100010000019B
+Accept-Contact: *;+g.3gpp.icsi-ref="urn%3Aurn-7%3A3gpp-service.ims.icsi.mmtel"
+Allow: INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, REFER, NOTIFY, MESSAGE, OPTIONS
+Supported: 100rel, timer, precondition
+Session-Expires: 1800;refresher=uac
+User-Agent: bench
+Content-Type: application/sdp
+Content-Length: {len(_SDP) + _SDP.count(chr(10))}
+
+{_SDP}"""
+
+_OK: Final = f"""\
+SIP/2.0 200 OK
+Via: SIP/2.0/UDP 192.0.2.10:5060;branch=z9hG4bK1.1
+Via: SIP/2.0/UDP 192.0.2.101:5060;branch=z9hG4bKinv1;rport=5060;received=192.0.2.101
+Record-Route: <sip:mt@192.0.2.12:5060;lr>
+Record-Route: <sip:mo@192.0.2.12:5060;lr>
+From: <sip:+15550000001@{DOMAIN}>;tag=f1
+To: <tel:+15550000002>;tag=t1
+Call-ID: call-1@192.0.2.101
+CSeq: 1 INVITE
+Contact: <sip:001010000000002@192.0.2.102:5060>
+Allow: INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, REFER, NOTIFY, MESSAGE, OPTIONS
+Content-Type: application/sdp
+Content-Length: {len(_SDP) + _SDP.count(chr(10))}
+
+{_SDP}"""
+
+_MESSAGE: Final = f"""\
+MESSAGE sip:+15550000002@{DOMAIN} SIP/2.0
+Via: SIP/2.0/UDP 192.0.2.101:5060;branch=z9hG4bKmsg@NUMBER@;rport
+Max-Forwards: 70
+From: <sip:+15550000001@{DOMAIN}>;tag=f1
+To: <sip:+15550000002@{DOMAIN}>
+Call-ID: msg-@NUMBER@@192.0.2.101
+CSeq: 1 MESSAGE
+Content-Length: 0
+
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What one piece of work costs."""
+
+    name: str
+    cpu_us: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What was measured, and with what."""
+
+    interpreter: str
+    form: str
+    figures: tuple[Figure, ...]
+
+    def table(self) -> str:
+        """Write the figures for a person."""
+        rows = "".join(f"{figure.name:<44}{figure.cpu_us:>8.1f}\n" for figure in self.figures)
+        return f"{self.interpreter}, {self.form}\n{'':<44}{'CPU us':>8}\n{rows}"
+
+    def json(self) -> str:
+        """Write the figures for a program."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+
+def measure(iterations: int = ITERATIONS, rounds: int = ROUNDS) -> Figures:
+    """Measure everything; takes some seconds."""
+    works: dict[str, Callable[[], object]] = {
+        **{f"parse {name}": _parsing(data) for name, data in MESSAGES.items()},
+        **{f"parse, inspect, edit, serialise {name}": _forwarding(data) for name, data in MESSAGES.items()},
+        "MESSAGE and 200 through the stack, to its end": ProxiedTransaction(),
+        "UAR encode": uar,
+        "UAA decode": _uaa_decoding(),
+    }
+    figures = tuple(Figure(name, round(_cpu_us(work, iterations, rounds), 2)) for name, work in works.items())
+    return Figures(f"{platform.python_implementation()} {platform.python_version()}", FORM, figures)
+
+
+def run(*, as_json: bool) -> None:
+    """Measure and print."""
+    figures = measure()
+    sys.stdout.write(figures.json() if as_json else figures.table())
+
+
+def _cpu_us(work: Callable[[], object], iterations: int, rounds: int) -> float:
+    best, until, is_collecting = float("inf"), time.monotonic() + MAX_SECONDS, gc.isenabled()
+    gc.disable()
+    try:
+        for _ in range(rounds):
+            begin = time.thread_time()
+            for _ in range(iterations):
+                work()
+            best = min(best, (time.thread_time() - begin) / iterations)
+            if time.monotonic() > until:
+                break
+    finally:
+        if is_collecting:
+            gc.enable()
+    return best * 1e6
+
+
+# ---------------------------------------------------------------------- messages
+
+
+def _wire(text: str) -> bytes:
+    return text.replace("\n", "\r\n").encode()
+
+
+MESSAGES: Final = {"REGISTER": _wire(_REGISTER), "INVITE": _wire(_INVITE), "200": _wire(_OK)}
+
+
+def _parsing(data: bytes) -> Callable[[], object]:
+    return lambda: parse(data)
+
+
+def _forwarding(data: bytes) -> Callable[[], bytes]:
+    return lambda: forwarded(data)
+
+
+def forwarded(data: bytes) -> bytes:
+    """Do to a message what every proxy does, without its memory of transactions."""
+    message = parse(data)
+    message.flow = UE
+    _ = message.from_tag, message.to_tag, message.call_id, message.cseq, message.contacts
+    if isinstance(message, Response):
+        return _passed_back(message)
+    return _passed_on(message)
+
+
+def _passed_on(request: Request) -> bytes:
+    note_source(request)
+    proxy.validate(request)
+    copy = request.copy()
+    proxy.strip_own_routes(copy, OWN)
+    proxy.count_down_max_forwards(copy)
+    copy.prepend("Record-Route", "<sip:mo@192.0.2.10:5060;lr>")
+    copy.prepend("Via", "SIP/2.0/UDP 192.0.2.10:5060;branch=z9hG4bK1.1")
+    return bytes(copy)
+
+
+def _passed_back(response: Response) -> bytes:
+    _ = response.via.branch
+    copy = response.copy()
+    copy.remove_first_value("Via")
+    return bytes(copy)
+
+
+# ---------------------------------------------------------------------- a transaction
+
+
+class ProxiedTransaction:
+    """A MESSAGE proxied statefully and answered with 200, parsed and serialised each time, until its timers end."""
+
+    def __init__(self) -> None:
+        self.stack = SipStack(ids=Ids(), timers=TimerValues(), local_for=lambda _: LOCAL)
+        self._numbers = count(1)
+
+    def __call__(self) -> bytes:
+        """Run one transaction and return the response that its sender gets."""
+        request = parse(_wire(_MESSAGE.replace("@NUMBER@", str(next(self._numbers)))))
+        assert isinstance(request, Request)  # noqa: S101  see above
+        request.flow = UE
+        self.stack.receive(request, 0.0)
+        effects = self.stack.forward(Forward((Branch(request.copy()),)), [NEXT_HOP], 0.0)
+        [sent] = [effect.message for effect in effects if isinstance(effect, Send)]
+        timers = [effect for effect in effects if isinstance(effect, StartStackTimer)]
+        answer = parse(bytes(_answer_to(sent)))
+        answer.flow = Flow(Transport.UDP, LOCAL, (NEXT_HOP.host, NEXT_HOP.port))
+        effects = self.stack.receive(answer, 0.0)
+        timers += [effect for effect in effects if isinstance(effect, StartStackTimer)]
+        [returned] = [bytes(effect.message) for effect in effects if isinstance(effect, Send)]
+        for timer in timers:
+            self.stack.on_timer(timer.owner, timer.timer, timer.delay_s)
+        return returned
+
+
+def _answer_to(request: Message) -> Response:
+    assert isinstance(request, Request)  # noqa: S101  it was forwarded
+    return Response.to_request(request, 200, to_tag="t1")
+
+
+# ---------------------------------------------------------------------- Cx
+
+
+_COMMON_AVPS: Final = (
+    dictionary.SESSION_ID.text(f"icscf.{DOMAIN};1;1"),
+    *application_avps(Application.CX),
+    *LocalNode(f"icscf.{DOMAIN}", DOMAIN, Application.CX).origin(),
+)
+_UAR: Final = UserAuthorizationRequest(f"001010000000001@{DOMAIN}", f"sip:001010000000001@{DOMAIN}", DOMAIN)
+_UAA: Final = UserAuthorizationAnswer(Result.SUBSEQUENT_REGISTRATION, f"sip:scscf.{DOMAIN}:5060")
+
+
+def uar() -> bytes:
+    """Write a whole User-Authorization-Request."""
+    avps = (*_COMMON_AVPS, dictionary.DESTINATION_REALM.text(DOMAIN), *_UAR.to_avps())
+    return DiameterMessage(_UAR.command, Application.CX, REQUEST | PROXIABLE, 1, 1, avps).encode()
+
+
+def uaa(data: bytes) -> UserAuthorizationAnswer:
+    """Read a whole User-Authorization-Answer."""
+    return _UAR.read_answer(decode(data).avps)
+
+
+def _uaa_decoding() -> Callable[[], object]:
+    answer = DiameterMessage(_UAR.command, Application.CX, PROXIABLE, 1, 1, (*_COMMON_AVPS, *_UAA.to_avps())).encode()
+    return lambda: uaa(answer)
