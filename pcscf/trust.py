@@ -18,7 +18,7 @@ MARKS: Final = frozenset({"integrity-protected"}) | KEYS  # nothing of this may 
 SECURITY_AGREEMENT: Final = ("Security-Client", "Security-Verify", "Security-Server")  # RFC 3329
 SEC_AGREE: Final = "sec-agree"
 
-_ITEM: Final = re.compile(rf'(?:[^,"]++|{QUOTED})*+', re.DOTALL)
+_ITEM: Final = re.compile(rf'(?:[^,"]++|{QUOTED})*', re.DOTALL)
 _NAME: Final = re.compile(rf"(\s*[{TOKEN_CHARS}]+\s+)?\s*([{TOKEN_CHARS}]+)\s*=", re.ASCII)
 
 

@@ -65,7 +65,7 @@ _NAME_ADDR: Final = re.compile(
     re.ASCII | re.DOTALL,
 )
 _ADDR_SPEC: Final = re.compile(r'([A-Za-z][A-Za-z0-9+.\-]*+:[^<>\s",;?]++)\s*+(;.*)?', re.ASCII | re.DOTALL)
-_DISPLAY_TOKENS: Final = re.compile(rf"[{TOKEN_CHARS}]++(?: [{TOKEN_CHARS}]++)*+")
+_DISPLAY_TOKENS: Final = re.compile(rf"[{TOKEN_CHARS}]++(?: [{TOKEN_CHARS}]++)*")
 _QVALUE: Final = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
 _SCHEME: Final = re.compile(rf"\s*+([{TOKEN_CHARS}]++)\s++", re.ASCII)
 _AUTH_PARAM: Final = re.compile(

@@ -9,13 +9,15 @@ from typing import Final
 from opencscf.common.errors import ParseError
 
 TOKEN_CHARS: Final = r"A-Za-z0-9\-.!%*_+`'~"  # noqa: S105 - 25.1, for use inside a character class
-QUOTED: Final = r'"(?:[^"\\]++|\\.)*+"'
+# A repeated group is never possessive: before Python 3.11.5, and so in Debian 12, `re` then goes on from the middle of an
+# iteration that failed. Each alternative is known by its first character, so backtracking is short.
+QUOTED: Final = r'"(?:[^"\\]++|\\.)*"'
 
 _TOKEN: Final = re.compile(f"[{TOKEN_CHARS}]++")
 _VALUE: Final = r'[^\s";<>,]'
-_PLAIN: Final = re.compile(f"(?:;[{TOKEN_CHARS}]++(?:={_VALUE}++)?)++", re.ASCII)
+_PLAIN: Final = re.compile(f"(?:;[{TOKEN_CHARS}]++(?:={_VALUE}++)?)+", re.ASCII)
 _PARAM: Final = re.compile(rf"\s*;\s*([{TOKEN_CHARS}]++)\s*(?:=\s*({QUOTED}|{_VALUE}*+)\s*)?", re.DOTALL | re.ASCII)
-_ELEMENT: Final = re.compile(rf'(?:[^,"<]++|{QUOTED}|<[^>]*+>)*+', re.DOTALL)
+_ELEMENT: Final = re.compile(rf'(?:[^,"<]++|{QUOTED}|<[^>]*+>)*', re.DOTALL)
 _QUOTED_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
 _NEEDS_ESCAPE: Final = re.compile(r'(["\\])')
 

@@ -19,8 +19,8 @@ MAX_LINES: Final = 2_000
 MAX_MEDIA: Final = 64
 
 _LINE: Final = re.compile(r"[a-z]=[^\r\n\0]*+")
-_MEDIA: Final = re.compile(r"m=(\S++) ([0-9]{1,5})(?:/([0-9]{1,5}))? (\S++)((?: \S++)*+) *+", re.ASCII)
-_CONNECTION: Final = re.compile(r"c=IN IP[46] ([^\s/]++)(?:/[0-9]++)*+ *+", re.ASCII)
+_MEDIA: Final = re.compile(r"m=(\S++) ([0-9]{1,5})(?:/([0-9]{1,5}))? (\S++)((?: \S++)*) *+", re.ASCII)
+_CONNECTION: Final = re.compile(r"c=IN IP[46] ([^\s/]++)(?:/[0-9]++)* *+", re.ASCII)
 _BANDWIDTH: Final = re.compile(r"b=([A-Za-z0-9\-]++):([0-9]{1,12}) *+")
 _RTCP: Final = re.compile(r"([0-9]{1,5})(?: IN IP[46] (\S++))? *+")
 

@@ -20,20 +20,20 @@ MAX_CACHED_CHARS: Final = 256  # longer ones are parsed anew each time, so that 
 _UNRESERVED: Final = r"A-Za-z0-9\-_.!~*'()"
 _ESCAPED: Final = "%[0-9A-Fa-f]{2}"
 # A raw "#" is not in the grammar, but phones send it in the service codes that people dial.
-_USER: Final = rf"(?:[{_UNRESERVED}&=+$,;?/#]++|{_ESCAPED})++"
-_PASSWORD: Final = rf"(?:[{_UNRESERVED}&=+$,]++|{_ESCAPED})*+"
+_USER: Final = rf"(?:[{_UNRESERVED}&=+$,;?/#]++|{_ESCAPED})+"
+_PASSWORD: Final = rf"(?:[{_UNRESERVED}&=+$,]++|{_ESCAPED})*"
 _PARAM_CHARS: Final = rf"(?:[{_UNRESERVED}\[\]/:&+$]++|{_ESCAPED})"
 _HEADER_CHARS: Final = rf"(?:[{_UNRESERVED}\[\]/?:+$]++|{_ESCAPED})"
 HOST: Final = r"\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9\-_.]++"  # the underscore is no host name's, but it is seen
 
 _SIP_URI: Final = re.compile(
     rf"([Ss][Ii][Pp][Ss]?):(?:({_USER})(?::({_PASSWORD}))?@)?({HOST})(?::([0-9]{{1,5}}))?"
-    rf"((?:;{_PARAM_CHARS}++(?:={_PARAM_CHARS}*+)?)*+)"
-    rf"(?:\?({_HEADER_CHARS}++=(?:{_HEADER_CHARS}*+)(?:&{_HEADER_CHARS}++=(?:{_HEADER_CHARS}*+))*+))?",
+    rf"((?:;{_PARAM_CHARS}+(?:={_PARAM_CHARS}*)?)*)"
+    rf"(?:\?({_HEADER_CHARS}+=(?:{_HEADER_CHARS}*)(?:&{_HEADER_CHARS}+=(?:{_HEADER_CHARS}*))*))?",
     re.ASCII,
 )
 _TEL_URI: Final = re.compile(
-    rf"[Tt][Ee][Ll]:(\+[0-9\-.()]++|[0-9A-Fa-f*#\-.()]++)((?:;[A-Za-z0-9\-]++(?:={_PARAM_CHARS}++)?)*+)",
+    rf"[Tt][Ee][Ll]:(\+[0-9\-.()]++|[0-9A-Fa-f*#\-.()]++)((?:;[A-Za-z0-9\-]++(?:={_PARAM_CHARS}+)?)*)",
     re.ASCII,
 )
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*+):")
