@@ -27,7 +27,7 @@ from opencscf.common.actions import (
 )
 from opencscf.common.errors import ParseError, PeerUnavailable
 from opencscf.common.events import Core, RequestReceived, Started, TimerFired
-from opencscf.common.sip.flow import Flow
+from opencscf.common.sip.flow import Flow, Transport
 from opencscf.common.sip.message import Request
 from opencscf.common.sip.parser import parse_for_rejection
 from opencscf.common.sip.proxy import next_hop_uri
@@ -47,6 +47,7 @@ T = TypeVar("T")
 Reply: TypeAlias = "Callable[[Any], None]"  # any question's answer type
 Asker: TypeAlias = "Callable[[Any, Reply], None]"  # takes a question of its own type
 
+MAX_UDP_BYTES = 65_507  # of payload, in one IPv4 datagram
 MAX_WAITING = 64  # procedures or responses that may queue behind one; a peer that causes more is broken or hostile
 
 
@@ -213,8 +214,14 @@ class Runtime:
                 assert_never(effect)
 
     def _send(self, send: Send) -> None:
+        data = bytes(send.message)
+        if len(data) > MAX_UDP_BYTES and send.target.transport is Transport.UDP:
+            self._log.event("warning", "too large", peer=_text(send.target), octets=len(data), **_story(send.message))
+            if isinstance(send.message, Request):
+                self._perform_effects(self._stack.on_too_large(send.message))
+            return
         self._log.message("out", send.message, send.target)
-        self._wire.send(bytes(send.message), send.target)
+        self._wire.send(data, send.target)
 
     def _decide(self, decide: Decide) -> None:
         """Let the core see a response, in the order in which the responses of its exchange came."""

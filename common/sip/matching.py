@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 if TYPE_CHECKING:
     from collections.abc import ValuesView
 
-    from opencscf.common.sip.message import Message, Request, Response
+    from opencscf.common.sip.message import Message, Request
     from opencscf.common.sip.transaction import ClientTransaction, ServerTransaction
 
 C = TypeVar("C")  # the user of a client transaction
@@ -49,9 +49,9 @@ class TransactionTable(Generic[C, S]):
         """Forget a server transaction; one that is not known is not missed."""
         self._servers.pop(transaction.key, None)
 
-    def find_client(self, response: Response) -> C | None:
-        """Find by the topmost Via's branch and the CSeq method (17.1.3); a CANCEL shares its INVITE's branch."""
-        return self._clients.get((response.via.branch, response.cseq.method))
+    def find_client(self, message: Message) -> C | None:
+        """Find whom a response belongs to (17.1.3), or our own request: a CANCEL shares its INVITE's branch."""
+        return self._clients.get((message.via.branch, message.cseq.method))
 
     def find_server(self, message: Message) -> S | None:
         """Find whom a retransmission, an ACK to a failure or a response on its way back belongs to (17.2.3)."""

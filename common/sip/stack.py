@@ -300,6 +300,15 @@ class SipStack:
             effects += self._from_client(leg, leg.transaction.on_transport_error())
         return effects
 
+    def on_too_large(self, request: Request) -> list[Effect]:
+        """End the one transaction whose request fits into no datagram (18.1.1, 21.5.7); its target can be reached."""
+        leg = self._table.find_client(request)
+        if leg is None:
+            return []
+        leg.transaction.on_transport_error()
+        self._table.remove_client(leg.transaction)
+        return self._give_up(leg, 513)
+
     def _on_timer_c(self, leg: Leg) -> list[Effect]:
         context = leg.exchange.context
         if context is None or not context.is_pending(leg.branch):

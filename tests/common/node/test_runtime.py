@@ -222,6 +222,22 @@ def test_a_request_that_leads_nowhere_is_answered(world: World, uri: str, status
     assert (world.runtime._stack.server_transactions, world.runtime._resolving) == (0, set())
 
 
+@pytest.mark.parametrize("method", ["INVITE", "MESSAGE"])
+def test_a_request_that_fits_into_no_datagram_is_a_513(world: World, method: str) -> None:
+    """RFC 3261 18.1.1, 21.5.7: it was as large as UDP takes, and then came our Via."""
+    world.decide = lambda event: (
+        [Forward((Branch(event.request.copy()),))] if isinstance(event, RequestReceived) else []
+    )
+    message = request(method)
+    message.set_body(bytes(65_507 - len(bytes(message))), "text/plain")
+    world.runtime.receive(message, UE)
+    assert [status for status in world.statuses if status != 100] == [513]
+    world.pass_time(33)
+    assert [status for status in world.statuses if status != 100][:1] == [513]
+    assert world.runtime._stack.client_transactions == 0
+    assert ("warning", "too large") in [line[:2] for line in world.lines]
+
+
 def test_a_silent_hop_is_a_408(world: World) -> None:
     seen: list[int] = []
 

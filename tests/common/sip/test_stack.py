@@ -197,6 +197,19 @@ def test_an_unreachable_next_hop_gives_500(stack: SipStack) -> None:
     assert (status.split()[1], target) == ("500", UE)  # 16.7 step 6: 503 is not passed on
 
 
+def test_a_request_too_large_for_a_datagram_ends_alone(stack: SipStack) -> None:
+    """RFC 3261 21.5.7: others on their way to the same hop can still be answered."""
+    small, large = request("MESSAGE"), request("MESSAGE", branch="z9hG4bKue2")
+    stack.receive(small, 0.0)
+    stack.receive(large, 0.0)
+    forward(small, stack, CORE)
+    refused = sent(forward(large, stack, CORE))
+    assert isinstance(refused, Request)
+    assert sends(stack.on_too_large(refused)) == [("SIP/2.0 513 Message Too Large", UE)]
+    assert stack.client_transactions == 1
+    assert stack.on_too_large(refused) == []
+
+
 def test_an_unresolvable_branch_does_not_stop_the_other(stack: SipStack) -> None:
     received = request()
     stack.receive(received, 0.0)
