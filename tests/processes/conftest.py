@@ -22,7 +22,7 @@ import pytest
 
 from opencscf.labs import render
 from opencscf.labs.config import LabSettings, load_lab
-from opencscf.labs.processes import LabProcess, ProcessGroup
+from opencscf.labs.processes import LabProcess, ProcessGroup, ProcessPlan
 
 SCENARIOS = Path(__file__).parent.parent / "sipp"
 UE_PORT = 5062
@@ -101,7 +101,7 @@ class Lab:
         assert old in text
         path.write_text(text.replace(old, new, 1))
 
-    def _start(self, *stages: list[render.ProcessPlan]) -> None:
+    def _start(self, *stages: list[ProcessPlan]) -> None:
         group = ProcessGroup()
         self._groups.append(group)
         for stage in stages:
@@ -227,6 +227,9 @@ class Sipp:
         self._serial = 0
         self._waiting: list[subprocess.Popen[bytes]] = []
 
+    def address(self, index: int) -> str:
+        return ACCESSES["udp"].address(index)
+
     def imsi(self, index: int) -> str:
         return f"{1010000010000 + index:015}"
 
@@ -286,7 +289,7 @@ class Sipp:
     def answer(self, first: int, count: int, scenario: str = "answer", access: str = "udp", **words: str) -> None:
         """Let UEs that are registered take calls from now on."""
         before = _udp_sockets()
-        self.start(scenario, first, count, access=access, **words)
+        self.start(scenario, first, count, callees=0, access=access, **words)
         sockets = count if ACCESSES[access].mode == "ui" else 1
         wait_until(lambda: _udp_sockets() - before >= sockets, "SIPp's sockets")
 
@@ -295,7 +298,7 @@ class Sipp:
         answering = self._write(scenario, self._words(ACCESSES[access], words))
         before = self.lab.log("pcscf").count(" registered ")
         more = ("-oocsf", str(answering), "-m", str(count), "-r", "100")
-        self.start("register", first, count, *more, access=access, linger="60000", **words)
+        self.start("register", first, count, *more, callees=0, access=access, linger="60000", **words)
         wait_until(lambda: self.lab.log("pcscf").count(" registered ") - before >= count, "registration")
 
     def run(
