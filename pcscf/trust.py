@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 KEYS: Final = frozenset({"ck", "ik"})  # between S-CSCF and P-CSCF only (7.2A.1)
 MARKS: Final = frozenset({"integrity-protected"}) | KEYS  # nothing of this may come from a UE (7.2A.2)
 
-SECURITY_AGREEMENT: Final = ("Security-Client", "Security-Verify", "Security-Server")  # RFC 3329
+SECURITY_AGREEMENT: Final = frozenset({"security-client", "security-verify", "security-server"})  # RFC 3329
 SEC_AGREE: Final = "sec-agree"
 
 _ITEM: Final = re.compile(rf'(?:[^,"]++|{QUOTED})*', re.DOTALL)
@@ -34,9 +34,7 @@ def for_ue(response: Response) -> Response:
 
 def remove_security_agreement(request: Request) -> None:
     """Take out what UE and P-CSCF agree on between themselves (PA-03)."""
-    for name in SECURITY_AGREEMENT:
-        if request.has(name):
-            request.remove(name)
+    request.remove_all(SECURITY_AGREEMENT)
     for name in ("Require", "Proxy-Require"):
         if request.has(name):
             _remove_option(request, name, SEC_AGREE)

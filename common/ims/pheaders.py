@@ -31,6 +31,9 @@ TRUST_DOMAIN_ONLY: Final = (
     "P-Visited-Network-ID",
 )
 
+_UNTRUSTED: Final = frozenset(name.lower() for name in (*CHARGING, *TRUST_DOMAIN_ONLY))
+_HIDDEN: Final = frozenset(name.lower() for name in (*CHARGING, *LOCATION))
+
 
 @dataclass(frozen=True, slots=True)
 class ChargingVector:
@@ -96,30 +99,17 @@ def wants_identity_hidden(message: Message) -> bool:
     return any("id" in _words(line) for line in message.get_all("Privacy"))
 
 
-def remove_charging(message: Message) -> None:
-    """Take out what a UE neither may say nor see (TS 24.229 5.2.1)."""
-    _remove(message, CHARGING)
-
-
 def remove_untrusted(message: Message) -> None:
     """Take out of a UE's message what only the network may say: charging, assertions and its view of the access."""
-    remove_charging(message)
-    _remove(message, TRUST_DOMAIN_ONLY)
+    message.remove_all(_UNTRUSTED)
     _remove_network_provided_access(message)
 
 
 def hide_from_ue(message: Message) -> None:
     """Take out what the UE a message goes to must not see: charging, where the other one is, a private identity."""
-    remove_charging(message)
-    _remove(message, LOCATION)
+    message.remove_all(_HIDDEN)
     if message.has("P-Asserted-Identity") and wants_identity_hidden(message):
         message.remove("P-Asserted-Identity")
-
-
-def _remove(message: Message, names: tuple[str, ...]) -> None:
-    for name in names:
-        if message.has(name):
-            message.remove(name)
 
 
 def _remove_network_provided_access(message: Message) -> None:
