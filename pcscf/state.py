@@ -218,7 +218,7 @@ class Registrations:
         yield self._by_host, binding.flow.remote[0]
         yield self._by_aor, binding.aor
         yield self._by_dialog, binding.dialog_token
-        for identity in binding.identities:
+        for identity in (binding.aor, *binding.identities):  # a barred one says who it is, too, but is never asserted
             key = _key_or_none(identity)
             if key is not None:
                 yield self._by_identity, key

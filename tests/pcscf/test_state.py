@@ -77,6 +77,10 @@ def test_identity_matching(uri: str, identity: str | None) -> None:
             id="PT-08 another host with a known identity",
         ),
         pytest.param([], FLOW, ["sip:alice@ims.test"], None, id="PT-08 nobody registered"),
+        pytest.param(
+            [replace(ALICE, aor="sip:1@ims.test")], TCP, ["sip:1@ims.test"], "a",
+            id="PT-02 new connection, by the barred identity that was registered",
+        ),
         pytest.param([ALICE], TCP, [ANONYMOUS], "a", id="PT-02 new connection of a caller who hides the number"),
         pytest.param([ALICE, SECOND], TCP, [ANONYMOUS], "c", id="PT-02 as above, with two identities"),
         pytest.param([ALICE, BOB], TCP, [ANONYMOUS], None, id="PT-08 as above, but two users are at the host"),
