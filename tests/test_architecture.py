@@ -88,7 +88,7 @@ def test_exception_is_caught_in_the_runtime_only() -> None:
 
 
 def test_no_repeated_group_is_possessive() -> None:
-    # before 3.11.5, and so in Debian 12, `re` goes on from the middle of an iteration that failed (common/sip/params.py)
+    # before 3.11.5, as in Debian 12, `re` goes on from the middle of an iteration that failed (common/sip/params.py)
     group = re.compile(r"(\)|_CHARS\}|\{QUOTED\})([*+?]|\{\{?[0-9,]+\}?\})\+")
     found = [
         f"{ids(path)}:{number}: {line}"

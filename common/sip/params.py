@@ -9,7 +9,7 @@ from typing import Final
 from opencscf.common.errors import ParseError
 
 TOKEN_CHARS: Final = r"A-Za-z0-9\-.!%*_+`'~"  # noqa: S105 - 25.1, for use inside a character class
-# A repeated group is never possessive: before Python 3.11.5, and so in Debian 12, `re` then goes on from the middle of an
+# A repeated group is never possessive: before Python 3.11.5, as in Debian 12, `re` then goes on from the middle of an
 # iteration that failed. Each alternative is known by its first character, so backtracking is short.
 QUOTED: Final = r'"(?:[^"\\]++|\\.)*"'
 
