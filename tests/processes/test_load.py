@@ -20,6 +20,5 @@ def test_registrations_and_calls(capture: Any, sipp: Any) -> None:
     assert len(capture.read('sip.Method == "REGISTER" && ip.dst == 127.0.3.10')) == 2 * (REGISTRATIONS + GONE)
     assert len(capture.read('sip.Method == "INVITE" && ip.dst == 127.0.3.10 && ip.src != 127.0.3.12')) == CALLS
     # media were authorised at both ends of every call, and released
-    for command in (265, 275):
-        answers = f"diameter.cmd.code == {command} && diameter.flags.request == 0"
-        assert len(",".join(capture.read(answers, "diameter.cmd.code")).split(",")) == 2 * CALLS
+    answers = ",".join(capture.read("diameter && ip.src == 127.0.3.15", "diameter.cmd.code")).split(",")
+    assert (answers.count("265"), answers.count("275")) == (2 * CALLS, 2 * CALLS)  # one packet may hold several
