@@ -26,11 +26,15 @@ async def on_user_deregistration(
     """Forget the user, whose last contact has gone (5.4.1.4.1).
 
     The HSS is told also when we know nothing of the user: it may still have our name from before we were restarted.
+    Not so when another user is registered with the identity, whom an HSS might take this for.
     """
     if registration is not None:
         await Save(REGISTRATION_KIND, registration.key, None)
         state.remove(registration)
-    hss = await tell_hss(register.impi, register.impu, config, ServerAssignmentType.USER_DEREGISTRATION)
+    if registration is None and state.registrations(register.impu):
+        hss = "not asked: another user is registered"
+    else:
+        hss = await tell_hss(register.impi, register.impu, config, ServerAssignmentType.USER_DEREGISTRATION)
     fields = story(register.request, impi=register.impi, impu=register.impu, bindings=0, hss=hss)
     headers = tuple(("Path", str(hop)) for hop in register.request.path)
     return [Respond(register.request, 200, headers=headers), Report("deregistered", fields)]

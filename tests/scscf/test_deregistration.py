@@ -67,6 +67,18 @@ def test_last_contact_goes(registrar: Registrar, ue: Ue, how: dict[str, str]) ->
     assert registrar.core._state.registrations("tel:+15550000001") == ()
 
 
+def test_nobody_deregisters_somebody_else(registrar: Registrar, ue: Ue) -> None:
+    """SR-15: an HSS that looks at the public identity only would forget the one who is registered."""
+    registrar.register(ue)
+    thief = replace(ue, impi="001010000000666@ims.test", call_id="thief")
+    challenge = registrar.challenge(thief, 2)
+    request = thief.register(2, authorization=thief.answer(challenge), expires="0")
+    asked, actions = registrar.receive(request)
+    assert asked == []
+    assert actions == deregistered(request, thief, "not asked: another user is registered")
+    assert contacts(registrar, ue) == [ue.contact]
+
+
 def test_deregistration_is_authenticated(registrar: Registrar, ue: Ue) -> None:
     """SR-15: like any other REGISTER."""
     registrar.register(ue)
