@@ -10,6 +10,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -177,6 +178,57 @@ def own_lab(tmp_path: Path) -> Iterator[Lab]:
     """A lab for a test that kills processes."""
     with running(Lab(tmp_path, "127.0.5")) as lab:
         yield lab
+
+
+# ---------------------------------------------------------------------- one node alone
+
+
+class NodeProcess:
+    """A CSCF that was started alone, with its own TOML file."""
+
+    def __init__(self, name: str, directory: Path, settings: str, *options: str) -> None:
+        self.config = directory / f"{name}.toml"
+        self.config.write_text(settings)
+        self._log = directory / f"{name}.log"
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", f"opencscf.{name}", "--config", str(self.config), *options],
+                stdout=log, stderr=subprocess.STDOUT, cwd=directory,
+            )  # fmt: skip
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def wait_for(self, words: str) -> None:
+        wait_until(lambda: words in self.log or self.process.poll() is not None, words)
+        assert words in self.log, self.log
+
+    def end(self, seconds: float = 20.0) -> int:
+        return self.process.wait(seconds)
+
+
+@pytest.fixture(scope="session")
+def start_node(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., contextlib.AbstractContextManager[NodeProcess]]:
+    """Run a node alone; if it still runs at the end, it stops when it is told to, and has logged no fault."""
+
+    @contextlib.contextmanager
+    def start(name: str, settings: str, *options: str) -> Iterator[NodeProcess]:
+        node = NodeProcess(name, tmp_path_factory.mktemp(name), settings, *options)
+        try:
+            yield node
+            if node.process.poll() is None:
+                node.process.terminate()
+                assert node.end(5) == 0
+            assert " error " not in node.log
+            assert "Traceback" not in node.log, node.log
+        finally:
+            node.process.kill()
+            node.process.wait(10)
+
+    return start
 
 
 # ---------------------------------------------------------------------- SIPp
