@@ -46,6 +46,7 @@ __all__ = [
 ]
 
 CACHED_ADDRESSES: Final = 16_384
+CACHED_LISTS: Final = 4096
 CACHED_VIAS: Final = 4096  # of what is under way: the responses to a request carry its Via
 MAX_CACHED_CHARS: Final = 256
 MAX_CSEQ: Final = 2**31 - 1  # RFC 3261 8.1.1.5
@@ -171,6 +172,11 @@ class NameAddr(NamedTuple):
         """Read one name-addr or addr-spec; without brackets, all after the first semicolon is the header field's."""
         return _parse_name_addr_cached(text) if len(text) <= MAX_CACHED_CHARS else _parse_name_addr(text)
 
+    @classmethod
+    def parse_all(cls, text: str) -> tuple[NameAddr, ...]:
+        """Read a comma-separated list of them."""
+        return _parse_all_cached(text) if len(text) <= MAX_CACHED_CHARS else _parse_all(text)
+
     @property
     def tag(self) -> str | None:
         """The tag of From or To (19.3)."""
@@ -249,6 +255,13 @@ def _parse_name_addr(text: str) -> NameAddr:
 
 
 _parse_name_addr_cached = lru_cache(CACHED_ADDRESSES)(_parse_name_addr)
+
+
+def _parse_all(text: str) -> tuple[NameAddr, ...]:
+    return tuple([NameAddr.parse(element) for element in split_elements(text)])
+
+
+_parse_all_cached = lru_cache(CACHED_LISTS)(_parse_all)
 
 
 def parse_expires(text: str) -> int:

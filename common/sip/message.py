@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any, Final, Self, TypeVar
 
 from opencscf.common.errors import ParseError
@@ -32,7 +33,6 @@ ENCODING: Final = "utf-8"
 ERRORS: Final = "surrogateescape"  # octets that are no UTF-8 come out as they came in
 
 _FOLD: Final = re.compile(r"[ \t]*+\r\n[ \t]++")
-_LINE_ENDS: Final = re.compile(r"[\r\n]")
 _TRANSACTION: Final = "#transaction"  # in the cache; no header field can have this name
 _IN_TRANSACTION: Final = frozenset({"via", "from", "call-id", "cseq"})  # what the transaction's key is made of
 _COPIED_TO_RESPONSES: Final = ("via", "from", "to", "call-id", "cseq")  # 8.2.6.2
@@ -308,7 +308,8 @@ class Message:
     def _addresses(self, canonical: str) -> list[NameAddr]:
         cached: tuple[NameAddr, ...] | None = self._cache.get(canonical)
         if cached is None:
-            cached = self._cache[canonical] = tuple([NameAddr.parse(element) for element in self.values(canonical)])
+            lines = [NameAddr.parse_all(value) for value in self._values_of(canonical) if value]
+            cached = self._cache[canonical] = lines[0] if len(lines) == 1 else tuple(chain.from_iterable(lines))
         return list(cached)
 
     def _transaction_id(self, method: str) -> str:
@@ -501,7 +502,7 @@ def _line(name: str, value: str) -> str:
 
 def _refuse_line_ends(text: str) -> None:
     """Raise ValueError for a line end, with which its author would write header fields of his own."""
-    if _LINE_ENDS.search(text):
+    if "\r" in text or "\n" in text:
         raise ValueError("a line end inside a header field value or start line")
 
 
