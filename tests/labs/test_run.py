@@ -231,3 +231,12 @@ def test_without_root_and_sudo_tests_run_says_what_to_install(host: Host) -> Non
     done = host.start("tests/run")
     assert done.returncode == 1
     assert done.stderr.endswith("run as root: apt-get install sip-tester tshark tcpdump\n")
+
+
+def test_without_root_and_sudo_tests_run_cannot_capture(test_host: Host) -> None:
+    test_host.add("id", "#!/bin/sh\necho 1000\n")
+    for program in ("sipp", "tshark", "tcpdump"):
+        test_host.add(program, "#!/bin/sh\n")
+    done = test_host.start("tests/run")
+    assert done.returncode == 1
+    assert done.stderr == "tests/run: capturing on loopback needs root or sudo; tests/run --quick does without\n"
