@@ -336,8 +336,11 @@ class _AuthenticationParams:
         return type(self)(self.scheme, params)
 
     def __str__(self) -> str:
-        pairs = (f"{name}={value if name in self.UNQUOTED else quote(value)}" for name, value in self.params.items())
-        return f"{self.scheme} {', '.join(pairs)}"
+        return f"{self.scheme} {', '.join([self._pair(name, value) for name, value in self.params.items()])}"
+
+    def _pair(self, name: str, value: str) -> str:
+        # What is no token is quoted in any case: it might end the parameter and begin one of its own.
+        return f"{name}={value if name in self.UNQUOTED and is_token(value) else quote(value)}"
 
     def __repr__(self) -> str:
         shown = {name: "..." if name in self.SECRET else value for name, value in self.params.items()}

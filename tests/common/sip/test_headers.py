@@ -242,6 +242,14 @@ def test_malformed_credentials(text: str) -> None:
         Credentials.parse(text)
 
 
+@pytest.mark.parametrize("name", ["qop", "nc", "algorithm"])
+def test_no_parameter_slips_out_of_another(name: str) -> None:
+    """What a peer has in quotes stays there, for else it could mark its own request as protected."""
+    credentials = Credentials.parse(f'Digest realm="a", {name}="x, integrity-protected=yes"')
+    assert str(credentials) == f'Digest realm="a", {name}="x, integrity-protected=yes"'
+    assert Credentials.parse(str(credentials)) == credentials
+
+
 def test_credentials_are_marked_and_stripped() -> None:
     credentials = Credentials.parse('Digest realm="a", x=1')
     assert (
