@@ -156,6 +156,9 @@ async def _accepted(
         identities=tuple(identity.uri for identity in associated_uris(response)) or (register.to.uri,),
         expires_at=now + expires_s,
     )
+    for old in pcscf.registrations.displaced_by(binding):
+        await Save(BINDING, old.token, None)
+        actions += _forget(pcscf, old, "address taken by another user")
     await Save(BINDING, token, binding.to_record())
     is_refresh = pcscf.registrations.get(token) is not None
     pcscf.registrations.put(binding)

@@ -125,6 +125,7 @@ class Registrations:
         self._by_flow: dict[FlowAddress, dict[str, None]] = {}
         self._by_host: dict[str, dict[str, None]] = {}
         self._by_identity: dict[str, dict[str, None]] = {}
+        self._by_contact: dict[str, dict[str, None]] = {}
         self._by_aor: dict[str, dict[str, None]] = {}
         self._by_dialog: dict[str, dict[str, None]] = {}
         self._former: dict[str, Binding] = {}  # by dialog token: ended, but their calls may still be hung up
@@ -162,6 +163,14 @@ class Registrations:
     def find(self, aor: str, contact: str) -> Binding | None:
         """The binding of one contact."""
         return next((binding for binding in self.of_aor(aor) if binding.has_contact(contact)), None)
+
+    def displaced_by(self, binding: Binding) -> list[Binding]:
+        """The bindings of other users with the same contact at the same host, which cannot be theirs any more."""
+        return [
+            other
+            for other in map(self._by_token.__getitem__, self._by_contact.get(binding.contact, ()))
+            if other.impi != binding.impi and other.flow.remote[0] == binding.flow.remote[0]
+        ]
 
     def is_ue_flow(self, flow: Flow) -> bool:
         """Whether somebody registered from exactly this transport, address and port."""
@@ -216,6 +225,7 @@ class Registrations:
     def _places(self, binding: Binding) -> Iterator[tuple[dict[Any, dict[str, None]], Hashable]]:  # keys of three types
         yield self._by_flow, FlowAddress(binding.flow.transport, binding.flow.remote)
         yield self._by_host, binding.flow.remote[0]
+        yield self._by_contact, binding.contact
         yield self._by_aor, binding.aor
         yield self._by_dialog, binding.dialog_token
         for identity in (binding.aor, *binding.identities):  # a barred one says who it is, too, but is never asserted

@@ -274,6 +274,29 @@ def test_contact_that_a_200_lists_as_ended(world: Any) -> None:
     assert len(world.registrations) == 0
 
 
+@pytest.mark.parametrize(
+    ("contact", "host", "left"),
+    [
+        pytest.param("sip:192.0.2.101:5062", "192.0.2.101", ["bob"], id="PT-09 the address is another phone's now"),
+        pytest.param("sip:bob@192.0.2.101:5062", "192.0.2.101", ["alice", "bob"], id="PT-09 two users of one host"),
+        pytest.param("sip:192.0.2.101:5062", "192.0.2.66", ["alice", "bob"], id="PT-09 nobody is driven out from afar"),
+    ],
+)
+def test_address_that_was_given_to_another_ue(world: Any, contact: str, host: str, left: list[str]) -> None:
+    """PT-09: calls of one who lost the address without a word must not ring at the one who has it now."""
+    header = ("Contact", "<sip:192.0.2.101:5062>;expires=600")
+    register = world.register(world.credentials(), header)
+    world.drive(world.receive(register), world.accept(register))
+    (alice,) = world.registrations
+    flow = world.ue._replace(remote=(host, 5062))
+    register = world.register(world.credentials("bob"), ("Contact", f"<{contact}>;expires=600"), user="bob", flow=flow)
+    _, actions = world.drive(world.receive(register), world.accept(register, user="bob"))
+    assert sorted(binding.aor for binding in world.registrations) == [f"sip:{user}@ims.test" for user in left]
+    is_gone = left == ["bob"]
+    assert (world.saved[alice.token] is None) is is_gone
+    assert ("address taken by another user" in [a.event for a in actions if isinstance(a, Report)]) is is_gone
+
+
 def test_query_keeps_everything(world: Any) -> None:
     """RFC 3261 10.2.3: a REGISTER without Contact asks what is registered."""
     binding = world.registered()
