@@ -5,6 +5,7 @@ Not covered: what operators tell each other in P-Charging-Vector (orig-ioi, term
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -80,8 +81,12 @@ def called_party(message: Message) -> NameAddr | None:
 
 
 def preferred_identities(message: Message) -> list[NameAddr]:
-    """Read P-Preferred-Identity (RFC 3325 9.2): at most a SIP and a tel URI."""
-    return [NameAddr.parse(text) for text in message.values("P-Preferred-Identity")]
+    """Read P-Preferred-Identity (RFC 3325 9.2): at most a SIP and a tel URI; what cannot be read is no preference."""
+    identities = []
+    for text in message.values("P-Preferred-Identity"):
+        with suppress(ParseError):
+            identities.append(NameAddr.parse(text))
+    return identities
 
 
 def asserted_identities(message: Message) -> list[NameAddr]:

@@ -100,6 +100,18 @@ def test_privacy(privacy: str, hidden: bool) -> None:  # noqa: FBT001 - a column
     assert given.has("P-Asserted-Identity") is not hidden
 
 
+@pytest.mark.parametrize(
+    ("value", "uris"),
+    [
+        pytest.param("<sip:02@<null>>, <tel:+1555>", ["tel:+1555"], id="PT-02 the other wish"),
+        pytest.param("<>", [], id="PT-02 none"),
+    ],
+)
+def test_preference_that_cannot_be_read_is_none(value: str, uris: list[str]) -> None:
+    """PT-02: it is but a wish, and no reason to refuse a call."""
+    assert [identity.uri for identity in preferred_identities(message(("P-Preferred-Identity", value)))] == uris
+
+
 @pytest.mark.parametrize("name", [*CHARGING, *TRUST_DOMAIN_ONLY])
 def test_a_ue_cannot_say_what_the_network_says(name: str) -> None:
     """PG-01: and nothing else is touched."""
