@@ -98,10 +98,15 @@ class ProcessGroup:
         """Stop all, whatever happened."""
         await self.stop()
 
+    @property
+    def processes(self) -> list[LabProcess]:
+        """All processes, those started first first."""
+        return [one for stage in self._stages for one in stage]
+
     async def start(self, plans: Sequence[ProcessPlan], progress: Callable[[str], None]) -> None:
         """Start a stage side by side; return when all are healthy, raise `StartupError` when one will not be."""
         begin = time.monotonic()
-        earlier = [one for stage in self._stages for one in stage]
+        earlier = self.processes
         stage: list[LabProcess] = []
         self._stages.append(stage)
 
@@ -178,6 +183,13 @@ def last_line(path: Path) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
+def die_with(parent: int, number: int = signal.SIGKILL) -> None:
+    """Run in the child: ask the kernel to signal it when its parent is gone; end at once if that is gone already."""
+    _LIBC.prctl(PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
 async def _spawn(plan: ProcessPlan) -> asyncio.subprocess.Process:
     lab = os.getpid()
     with plan.log.open("wb") as log:
@@ -193,15 +205,8 @@ async def _spawn(plan: ProcessPlan) -> asyncio.subprocess.Process:
             stderr=log,
             cwd=plan.config.parent,
             process_group=0,  # Ctrl-C is for the lab, which stops the others in order
-            preexec_fn=lambda: _die_with(lab),
+            preexec_fn=lambda: die_with(lab),
         )
-
-
-def _die_with(lab: int) -> None:
-    """Run in the child: ask the kernel to kill it when the lab is gone, and make sure that it is not gone already."""
-    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != lab:
-        os._exit(1)
 
 
 async def _fail_when_ended(process: LabProcess) -> None:
