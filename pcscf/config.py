@@ -5,7 +5,14 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from opencscf.common.config import Fqdn, Range, SipUriText
-from opencscf.common.node.settings import HealthSettings, ListenTransport, LogSettings, SipSettings, StoreSettings
+from opencscf.common.node.settings import (
+    DnsSettings,
+    HealthSettings,
+    ListenTransport,
+    LogSettings,
+    SipSettings,
+    StoreSettings,
+)
 from opencscf.common.sip.uri import with_brackets
 from opencscf.diameter.settings import DiameterSettings
 
@@ -41,6 +48,7 @@ class PcscfConfig:
     sip: SipSettings
     pcscf: PcscfSettings
     rx: RxSettings | None = None
+    dns: DnsSettings = field(default_factory=DnsSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     log: LogSettings = field(default_factory=LogSettings)
     store: StoreSettings = field(default_factory=StoreSettings)

@@ -242,7 +242,7 @@ async def authorise(call: Call, media: tuple[MediaComponent, ...], then: list[Ac
     if not aaa.result.is_success:
         return [*then, _not_authorised(call, str(aaa.result))]
     call.rx = RxSession.OPEN
-    return [*then, Report("media authorised", {**call_story(call), "components": len(media)})]
+    return [*then, Report("media-authorised", {**call_story(call), "components": len(media)})]
 
 
 def end_call(pcscf: PcscfState, call: Call, event: str, details: Fields) -> list[Action]:
@@ -281,11 +281,11 @@ async def _end_session(timer: TerminationTimer) -> list[Action]:
         sta = await SessionTerminationRequest(timer.rx_session_id)
     except PeerUnavailable as failure:
         fields: Fields = {"call_id": timer.call_id, "rx_session_id": timer.rx_session_id, "reason": str(failure)}
-        report = Report("media session not ended", fields, "warning")
+        report = Report("media-session-not-ended", fields, "warning")
         if timer.attempt < len(RETRY_TERMINATION_S):
             return [report, SetTimer(timer, RETRY_TERMINATION_S[timer.attempt])]
         return [report]
-    return [Report("media session ended", {"call_id": timer.call_id, "result": str(sta.result)})]
+    return [Report("media-session-ended", {"call_id": timer.call_id, "result": str(sta.result)})]
 
 
 def call_story(call: Call) -> Fields:
@@ -297,4 +297,4 @@ def call_story(call: Call) -> Fields:
 def _not_authorised(call: Call, reason: str) -> Report:
     """Say whose media are not authorised, with the address that was looked up (RX-06)."""
     fields = {**call_story(call), "ue_address": call.ue_address, "reason": reason}
-    return Report("media not authorised", fields, "warning")
+    return Report("media-not-authorised", fields, "warning")

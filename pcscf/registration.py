@@ -158,12 +158,12 @@ async def _accepted(
     )
     for old in pcscf.registrations.displaced_by(binding):
         await Save(BINDING, old.token, None)
-        actions += _forget(pcscf, old, "address taken by another user")
+        actions += _forget(pcscf, old, "address-taken")
     await Save(BINDING, token, binding.to_record())
     is_refresh = pcscf.registrations.get(token) is not None
     pcscf.registrations.put(binding)
     fields = _story(register, impu) | {"impi": impi, "contact": contact.uri, "expires_s": expires_s}
-    event = "registration refreshed" if is_refresh else "registered"
+    event = "registration-refreshed" if is_refresh else "registered"
     return [*actions, _timer(binding, now), Report(event, fields)]
 
 
@@ -172,7 +172,7 @@ async def _expire(pcscf: PcscfState, timer: RegistrationTimer) -> list[Action]:
     if binding is None or binding.expires_at != timer.expires_at:
         return []  # refreshed or gone while this waited for its turn
     await Save(BINDING, binding.token, None)
-    return _forget(pcscf, binding, "registration expired")
+    return _forget(pcscf, binding, "registration-expired")
 
 
 def _forget(pcscf: PcscfState, binding: Binding, event: str) -> list[Action]:
@@ -181,7 +181,7 @@ def _forget(pcscf: PcscfState, binding: Binding, event: str) -> list[Action]:
     actions: list[Action] = [Report(event, {"impu": binding.aor, "impi": binding.impi, "contact": binding.contact})]
     calls = pcscf.calls.of_binding(binding.token)
     for call in calls:
-        actions += end_call(pcscf, call, "call ended", {"reason": event})
+        actions += end_call(pcscf, call, "call-ended", {"reason": event})
     if calls:
         pcscf.registrations.keep_former(binding)
         actions.append(SetTimer(HangUpTimer(binding.dialog_token), HANG_UP_S))
@@ -234,7 +234,7 @@ def _timer(binding: Binding, now: float) -> SetTimer:
 
 def _refused(register: Request, impu: str, status: int, reason: str) -> Report:
     fields = _story(register, impu) | {"status": status, "reason": reason}
-    return Report("registration refused", fields, "warning")
+    return Report("registration-refused", fields, "warning")
 
 
 def _story(register: Request, impu: str) -> Fields:

@@ -128,7 +128,7 @@ def _forward_initial(
         return [Forward((branch,), record_route if request.method in DIALOG_FORMING else None, back)]
     call = _new_call(pcscf, request, binding, identity, icid, is_originating=isinstance(back, TowardsUe))
     handler = CallResponses(pcscf, call, back, _offer(request, is_from_ue=call.key.is_originating), is_initial=True)
-    started = Report("call started", {**call_story(call), "cseq": str(request.cseq), "to": request.uri})
+    started = Report("call-started", {**call_story(call), "cseq": str(request.cseq), "to": request.uri})
     return [Forward((branch,), record_route, handler), started]
 
 
@@ -190,7 +190,7 @@ def _forward_within(
         case "BYE":
             lasted_s = round(now - call.answered_at, 1) if call.answered_at is not None else None
             details: Fields = {"by": "ue" if is_from_ue else "peer", "lasted_s": lasted_s}
-            return [Forward((branch,), None, back), *end_call(pcscf, call, "call ended", details)]
+            return [Forward((branch,), None, back), *end_call(pcscf, call, "call-ended", details)]
         case "PRACK" if call.offer is not None and call.offer.is_from_ue is not is_from_ue:
             return [Forward((branch,), None, back), *_answered_late(pcscf, call, request, is_from_ue=is_from_ue)]
         case "INVITE" | "UPDATE" | "PRACK":
@@ -275,7 +275,7 @@ class CallResponses:
         if response.status >= 300:
             if self.is_initial and self.call.answered_at is None:
                 details: Fields = {"status": response.status, "reason": response.reason}
-                actions += end_call(self.pcscf, self.call, "call failed", details)
+                actions += end_call(self.pcscf, self.call, "call-failed", details)
             return actions
         if self.is_initial and self.pcscf.registrations.get(self.call.key.token) is None:
             self.call.is_over = True  # nothing would tell of its end
@@ -283,7 +283,7 @@ class CallResponses:
             self.pcscf.calls.put(self.call)
             if response.status >= 200 and self.call.answered_at is None:
                 self.call.answered_at = now
-                actions.append(Report("call answered", call_story(self.call)))
+                actions.append(Report("call-answered", call_story(self.call)))
         return self._with_media(response, actions)
 
     def _with_media(self, response: Response, actions: list[Action]) -> Outcome:
@@ -307,7 +307,7 @@ def _media_wanted(pcscf: PcscfState, call: Call, offer: Offer, answer: bytes, ac
     try:
         media = negotiated(call, offer, answer)
     except ParseError as fault:
-        return [*actions, Report("media not understood", {**call_story(call), "reason": fault.reason}, "warning")]
+        return [*actions, Report("media-not-understood", {**call_story(call), "reason": fault.reason}, "warning")]
     return Procedure(call.key, authorise(call, media, actions)) if media else actions
 
 
@@ -345,7 +345,7 @@ def _refuse(request: Request, status: int, reason: str, *, headers: tuple[tuple[
         "status": status,
         "reason": reason,
     }
-    return [Respond(request, status, reason, headers), Report("request refused", fields, "warning")]
+    return [Respond(request, status, reason, headers), Report("request-refused", fields, "warning")]
 
 
 def _is_for_us(pcscf: PcscfState, request: Request) -> bool:

@@ -321,7 +321,7 @@ def test_media_are_authorised_before_the_answer_goes_on(world: Any) -> None:
         af_charging_identifier=icid,
     )
     assert aar.session_id.startswith("pcscf.ims.test;")
-    assert actions == [Relay(progress), Report("media authorised", {**STORY, "components": 1})]
+    assert actions == [Relay(progress), Report("media-authorised", {**STORY, "components": 1})]
 
 
 def test_media_of_a_called_ue(world: Any) -> None:
@@ -332,7 +332,7 @@ def test_media_of_a_called_ue(world: Any) -> None:
     downlink = "downlink\noffer\nm=audio 40000 RTP/AVP 97\nb=AS:38\na=rtpmap:97 AMR-WB/16000"
     assert aar.media == (replace(AUDIO_COMPONENT, codec_data=(uplink, downlink)),)
     assert aar.af_charging_identifier == "77"
-    assert events_of(actions) == ["call answered", "media authorised"]
+    assert events_of(actions) == ["call-answered", "media-authorised"]
 
 
 def test_same_answer_again_asks_nothing(world: Any) -> None:
@@ -341,7 +341,7 @@ def test_same_answer_again_asks_nothing(world: Any) -> None:
     world.drive(call.responds(call.answer(183)), ACCEPTED)
     ringing, ok = call.answer(180), call.answer(200)
     assert call.responds(ringing) == [Relay(ringing)]
-    assert call.responds(ok) == [Relay(ok), Report("call answered", STORY)]
+    assert call.responds(ok) == [Relay(ok), Report("call-answered", STORY)]
 
 
 def test_other_answer_updates_the_session(world: Any) -> None:
@@ -368,12 +368,12 @@ def test_bye_ends_the_session(world: Any, *, from_ue: bool) -> None:
     call.answered()
     session_id = call.call.rx_session_id
     actions = world.receive(call.within("BYE", from_ue=from_ue))
-    assert events_of(actions) == ["call ended"]
+    assert events_of(actions) == ["call-ended"]
     procedure = started(actions)
     assert procedure.key == call.key
     asked, actions = world.drive(procedure, ENDED)
     assert asked == [SessionTerminationRequest(session_id)]
-    assert actions == [Report("media session ended", {"call_id": "call-1", "result": str(Result.SUCCESS)})]
+    assert actions == [Report("media-session-ended", {"call_id": "call-1", "result": str(Result.SUCCESS)})]
     assert len(world.calls) == 0
 
 
@@ -384,7 +384,7 @@ def test_failure_after_early_media_ends_the_session(world: Any, status: int) -> 
     world.drive(call.responds(call.answer(183)), ACCEPTED)
     session_id = call.call.rx_session_id
     actions = call.responds(call.answer(status, b""))
-    assert events_of(actions) == ["call failed"]
+    assert events_of(actions) == ["call-failed"]
     asked, _ = world.drive(started(actions), ENDED)
     assert asked == [SessionTerminationRequest(session_id)]
     assert len(world.calls) == 0
@@ -450,7 +450,7 @@ def test_call_goes_on_without_its_media_authorised(world: Any, answer: Any, reas
     ok = call.answer(200)
     _, actions = world.drive(call.responds(ok), answer)
     fields = {**STORY, "ue_address": "192.0.2.101", "reason": reason}
-    assert actions == [Relay(ok), Report("call answered", STORY), Report("media not authorised", fields, "warning")]
+    assert actions == [Relay(ok), Report("call-answered", STORY), Report("media-not-authorised", fields, "warning")]
 
 
 def test_refused_session_is_not_terminated(world: Any) -> None:
@@ -465,7 +465,7 @@ def test_session_of_an_unanswered_aar_is_terminated_once(world: Any) -> None:
     world.drive(call.responds(call.answer(200)), PeerUnavailable("pcrf", "no answer"))
     asked, actions = world.drive(started(world.receive(call.within("BYE"))), PeerUnavailable("pcrf", "down"))
     assert [type(question) for question in asked] == [SessionTerminationRequest]
-    assert events_of(actions) == ["media session not ended"]
+    assert events_of(actions) == ["media-session-not-ended"]
     assert not [action for action in actions if isinstance(action, SetTimer)]
 
 
@@ -478,11 +478,11 @@ def test_unanswered_str_is_repeated(world: Any) -> None:
     for attempt, delay_s in enumerate(RETRY_TERMINATION_S):
         asked, (report, timer) = world.drive(outcome, PeerUnavailable("pcrf", "down"))
         assert asked == [SessionTerminationRequest(session_id)]
-        assert report.event == "media session not ended"
+        assert report.event == "media-session-not-ended"
         assert timer == SetTimer(TerminationTimer("call-1", session_id, attempt), delay_s)
         outcome = world.core.on_event(TimerFired(timer.key, world.now))
     asked, actions = world.drive(outcome, PeerUnavailable("pcrf", "down"))
-    assert events_of(actions) == ["media session not ended"]
+    assert events_of(actions) == ["media-session-not-ended"]
     assert len(actions) == 1
 
 
@@ -491,8 +491,8 @@ def test_pcrf_that_is_not_wanted_is_not_asked(new_world: Any, settings: str, mod
     text = settings.replace("[rx]", '[rx]\nmode = "off"') if mode else settings.partition("[rx]")[0]
     call = Caller(new_world(text))
     ok = call.answer(200)
-    assert call.responds(ok) == [Relay(ok), Report("call answered", STORY)]
-    assert events_of(call.world.receive(call.within("BYE"))) == ["call ended"]
+    assert call.responds(ok) == [Relay(ok), Report("call-answered", STORY)]
+    assert events_of(call.world.receive(call.within("BYE"))) == ["call-ended"]
 
 
 @pytest.mark.parametrize("body", [b"nonsense", b"v=0\r\nm=audio", b"\xff\xfe"])
@@ -502,14 +502,14 @@ def test_sdp_that_cannot_be_read_passes(world: Any, body: bytes) -> None:
     progress = call.answer(183, body)
     actions = call.responds(progress)
     assert actions[0] == Relay(progress)
-    assert events_of(actions) == ["media not understood"]
+    assert events_of(actions) == ["media-not-understood"]
 
 
 def test_body_that_is_no_sdp_passes(world: Any) -> None:
     call = Caller(world)
     ok = call.answer(200)
     ok.set("Content-Type", "nonsense")
-    assert call.responds(ok) == [Relay(ok), Report("call answered", STORY)]
+    assert call.responds(ok) == [Relay(ok), Report("call-answered", STORY)]
 
 
 # ---------------------------------------------------------------------- who makes the offer, and when
@@ -519,12 +519,12 @@ def test_offer_in_the_200_is_answered_in_the_ack(world: Any) -> None:
     """RFC 3261 13.2.1: the peer offers, our UE answers."""
     call = Caller(world, b"")
     ok = call.answer(200, ANSWER)
-    assert call.responds(ok) == [Relay(ok), Report("call answered", STORY)]
+    assert call.responds(ok) == [Relay(ok), Report("call-answered", STORY)]
     actions = world.receive(call.within("ACK", OFFER))
     (aar,), actions = world.drive(started(actions), ACCEPTED)
     assert aar.media[0].flows == AUDIO_COMPONENT.flows
     assert aar.media[0].codec_data[0].startswith("uplink\nanswer")
-    assert actions == [Report("media authorised", {**STORY, "components": 1})]
+    assert actions == [Report("media-authorised", {**STORY, "components": 1})]
     again = world.receive(call.within("ACK", OFFER))
     assert [type(action) for action in again] == [Forward], "a repeated ACK"
 
@@ -536,7 +536,7 @@ def test_offer_in_a_183_is_answered_in_the_prack(world: Any) -> None:
     (aar,), _ = world.drive(started(world.receive(call.within("PRACK", OFFER))), ACCEPTED)
     assert aar.media[0].flows == AUDIO_COMPONENT.flows
     ok = call.answer(200, ANSWER)
-    assert call.responds(ok) == [Relay(ok), Report("call answered", STORY)]
+    assert call.responds(ok) == [Relay(ok), Report("call-answered", STORY)]
     assert [type(action) for action in world.receive(call.within("ACK"))] == [Forward]
 
 
@@ -555,7 +555,7 @@ def test_new_offer_within_the_call(world: Any, method: str, *, from_ue: bool) ->
     assert (aar.session_id, aar.is_update) == (session_id, True)
     assert aar.media[0].flow_status is FlowStatus.ENABLED_UPLINK
     assert aar.media[0].flows == AUDIO_COMPONENT.flows
-    assert actions == [Relay(ok), Report("media authorised", {**STORY, "components": 1})]
+    assert actions == [Relay(ok), Report("media-authorised", {**STORY, "components": 1})]
 
 
 @pytest.mark.parametrize("vector", ["", "nonsense", '"'])
@@ -601,7 +601,7 @@ def test_old_answer_after_an_update(world: Any) -> None:
     (aar,), _ = world.drive(handler(world.answer(update, 200, body=ANSWER), world.now), ACCEPTED)
     assert "50010" in aar.media[0].flows[0].descriptions[0]
     ok = call.answer(200)
-    assert call.responds(ok) == [Relay(ok), Report("call answered", STORY)]
+    assert call.responds(ok) == [Relay(ok), Report("call-answered", STORY)]
     world.drive(call.responds(call.answer(200, sdp(PEER_AUDIO, "203.0.113.10"), to_tag="other")), ACCEPTED)
 
 
@@ -649,7 +649,7 @@ def test_video_that_ends_is_removed(world: Any) -> None:
 def test_call_without_any_accepted_media_asks_nothing(world: Any) -> None:
     call = Caller(world, sdp(VIDEO))
     ok = call.answer(200, sdp(REFUSED_VIDEO))
-    assert call.responds(ok) == [Relay(ok), Report("call answered", STORY)]
+    assert call.responds(ok) == [Relay(ok), Report("call-answered", STORY)]
     assert call.call.rx is RxSession.NONE
 
 

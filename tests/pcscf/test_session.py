@@ -39,7 +39,7 @@ def refusal(request: Any, status: int, reason: str, *headers: tuple[str, str], i
         "call_id": request.call_id, "cseq": str(request.cseq), "impu": impu, "peer": f"{host}:{port}",
         "status": status, "reason": reason,
     }  # fmt: skip
-    return [Respond(request, status, reason, headers), Report("request refused", fields, "warning")]
+    return [Respond(request, status, reason, headers), Report("request-refused", fields, "warning")]
 
 
 # ---------------------------------------------------------------------- from the UE
@@ -515,17 +515,17 @@ def test_story_of_a_call(world: Any) -> None:
     token = world.registered().token
     invite = world.request("INVITE", to="<sip:bob@ims.test>")
     actions = world.receive(invite)
-    assert actions[1:] == [Report("call started", {**STORY, "cseq": "1 INVITE", "to": "sip:bob@ims.test"})]
+    assert actions[1:] == [Report("call-started", {**STORY, "cseq": "1 INVITE", "to": "sip:bob@ims.test"})]
     handler = forward_of(actions).on_response
     assert len(world.calls) == 0, "what nobody has answered cannot leak"
     ringing, ok = world.answer(invite, 180), world.answer(invite, 200)
     assert handler(ringing, world.now) == [Relay(ringing)]
     assert len(world.calls) == 1
-    assert handler(ok, world.now + 5) == [Relay(ok), Report("call answered", STORY)]
+    assert handler(ok, world.now + 5) == [Relay(ok), Report("call-answered", STORY)]
     assert handler(ok, world.now + 6) == [Relay(ok)], "another leg of a forked call answers too"
     bye = world.request("BYE", within(token, "ue"), to=TO)
     actions = world.receive(bye, world.now + 65)
-    assert actions[1:] == [Report("call ended", {**STORY, "by": "ue", "lasted_s": 60.0})]
+    assert actions[1:] == [Report("call-ended", {**STORY, "by": "ue", "lasted_s": 60.0})]
     assert len(world.calls) == 0
     assert events_of(world.receive(world.request("BYE", within(token, "ue"), to=TO))) == []
 
@@ -538,7 +538,7 @@ def test_peer_ends_a_call_to_the_ue(world: Any) -> None:
     handler(world.answer(invite, 200), world.now)
     bye = world.request("BYE", within(token, "net"), to=TO, flow=world.scscf, user="bob")
     story = {**STORY, "side": "terminating"}
-    assert world.receive(bye, world.now + 1)[1:] == [Report("call ended", {**story, "by": "peer", "lasted_s": 1.0})]
+    assert world.receive(bye, world.now + 1)[1:] == [Report("call-ended", {**story, "by": "peer", "lasted_s": 1.0})]
     assert len(world.calls) == 0
 
 
@@ -552,7 +552,7 @@ def test_failed_call(world: Any, status: int) -> None:
     failure = world.answer(invite, status, reason="Gone")
     assert handler(failure, world.now) == [
         Relay(failure),
-        Report("call failed", {**STORY, "status": status, "reason": "Gone"}),
+        Report("call-failed", {**STORY, "status": status, "reason": "Gone"}),
     ]
     assert len(world.calls) == 0
     handler(world.answer(invite, 200), world.now)
@@ -587,8 +587,8 @@ def test_call_ends_with_its_registration(world: Any) -> None:
     forward_of(world.receive(invite)).on_response(world.answer(invite, 200), world.now)
     (timer,) = world.core.on_event(Started(world.now))
     _, actions = world.drive(world.core.on_event(TimerFired(timer.key, binding.expires_at)))
-    assert events_of(actions) == ["registration expired", "call ended"]
-    assert actions[1].fields["reason"] == "registration expired"
+    assert events_of(actions) == ["registration-expired", "call-ended"]
+    assert actions[1].fields["reason"] == "registration-expired"
     assert len(world.calls) == 0
 
 

@@ -113,10 +113,10 @@ def call(lab: Any, sipp: Any) -> Iterator[None]:
     sipp.answer(CALLER + 1, 1)
     pids = lab.pids
     before = {name: len(lab.log(name)) for name in NODES}
-    answered = lab.log("pcscf").count("call answered")
+    answered = lab.log("pcscf").count("call-answered")
     calling = sipp.start("call", CALLER, 1, "-m", "1", callees=1, talk="3000")
     deadline = time.monotonic() + 10
-    while lab.log("pcscf").count("call answered") < answered + 2:
+    while lab.log("pcscf").count("call-answered") < answered + 2:
         assert time.monotonic() < deadline
         time.sleep(0.02)  # between two looks
     yield
