@@ -25,11 +25,17 @@ class Transport(enum.StrEnum):
 
 
 class Hop(NamedTuple):
-    """An address to send to: `host` is an IP literal without brackets."""
+    """An address to send to: `host` is an IP literal without brackets.
+
+    `name` is set for TLS only: the domain, in lower case, that the peer's certificate must be for (RFC 5922 7). It counts
+    in comparisons, since a connection that was verified for one domain is none to another; without it, the certificate
+    must be for the address.
+    """
 
     transport: Transport
     host: str
     port: int
+    name: str = ""
 
     @property
     def is_ipv6(self) -> bool:
