@@ -396,7 +396,7 @@ def cancel_request(invite: Request) -> Request:
 def _sibling(invite: Request, method: str, *, to_of: Message) -> Request:
     """Build a request that takes the INVITE's path to the next hop: its Request-URI, topmost Via and Route."""
     headers = [
-        ("Via", invite.values("Via")[0]),
+        ("Via", str(invite.via)),  # the others are the peer's, and may be malformed
         *_copied(invite, "Route"),
         ("Max-Forwards", MAX_FORWARDS),
         *_copied(invite, "From"),

@@ -645,3 +645,13 @@ def test_nothing_is_held_that_is_not_sent_again(transaction: Transaction) -> Non
 
 def test_repr_names_the_transaction() -> None:
     assert repr(invite_client(start)) == f"<InviteClientTransaction INVITE {BRANCH} calling>"
+
+
+def test_malformed_via_of_an_earlier_hop_does_not_keep_a_failure_from_its_ack() -> None:
+    """Or the transaction would be left in Completed without a timer, for ever."""
+    invite = INVITE.copy()
+    invite.append("Via", 'SIP/2.0/UDP a.example<;x="')
+    transaction = InviteClientTransaction(invite, key="k", reliable=False, timers=TimerValues())
+    transaction.start()
+    assert transaction.on_response(BUSY) == [Transmit(ACK), Deliver(BUSY), StartTimer(Timer.D, 32.0)]
+    assert cancel_request(invite) == cancel_request(INVITE)
