@@ -76,6 +76,35 @@ def _bench_sip(options: argparse.Namespace) -> int:
     return 0
 
 
+def _bench_core(options: argparse.Namespace) -> int:
+    from opencscf.labs.bench import core  # noqa: PLC0415  see _run
+    from opencscf.labs.bench.cores import Peer  # noqa: PLC0415
+
+    plan = core.Plan.of(
+        peers=[Peer(name) for name in options.peers],
+        registrations_per_s=options.registrations_per_s,
+        calls_per_s=options.calls_per_s,
+        repeat=options.repeat,
+        is_quick=options.quick,
+    )
+    core.run(plan, options.json)
+    return 0
+
+
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 1 <= rate <= 20_000:
+        raise argparse.ArgumentTypeError(f"expected a rate from 1 to 20000 a second, got {text}")
+    return rate
+
+
+def _repetitions(text: str) -> int:
+    count = int(text)
+    if not 1 <= count <= 100:
+        raise argparse.ArgumentTypeError(f"expected 1 to 100, got {text}")
+    return count
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="opencscf", description="OpenCSCF: an IMS core for VoLTE labs.")
     groups = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -95,6 +124,22 @@ def _parser() -> argparse.ArgumentParser:
     sip = benches.add_parser("sip", help="measure the CPU time of SIP and Cx messages, in some seconds")
     sip.add_argument("--json", action="store_true", help="write JSON in place of a table")
     sip.set_defaults(command=_bench_sip)
+
+    core = benches.add_parser("core", help="measure the core under load, side by side with Kamailio's, using SIPp")
+    core.add_argument("--quick", action="store_true", help="one rate of each, no search, no memory: a few minutes")
+    core.add_argument(
+        "--peers",
+        nargs="+",
+        default=[],
+        choices=["ours", "ours-durable", "kamailio", "kamailio-fm"],
+        metavar="PEER",
+        help="ours, ours-durable (with its log and store), kamailio, kamailio-fm; default: all but ours-durable",
+    )
+    core.add_argument("--registrations-per-s", nargs="+", type=_rate, default=[], metavar="N", help="default: 300 600")
+    core.add_argument("--calls-per-s", nargs="+", type=_rate, default=[], metavar="N", help="default: 100 200")
+    core.add_argument("--repeat", type=_repetitions, default=1, metavar="N", help="the least disturbed run counts")
+    core.add_argument("--json", type=Path, metavar="FILE", help="write every run there too")
+    core.set_defaults(command=_bench_core)
 
     for one in (run, render, check):
         one.add_argument("--config", type=Path, default=DEFAULT_LAB, metavar="FILE", help="default: %(default)s")
