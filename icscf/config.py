@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from opencscf.common.config import AtLeast, Fqdn, SipUriText
-from opencscf.common.node.settings import HealthSettings, LogSettings, SipSettings, StoreSettings
+from opencscf.common.node.settings import DnsSettings, HealthSettings, LogSettings, SipSettings, StoreSettings
 from opencscf.diameter.settings import DiameterSettings
 
 
@@ -31,6 +31,7 @@ class IcscfConfig:
     sip: SipSettings
     cx: DiameterSettings
     icscf: IcscfTable
+    dns: DnsSettings = field(default_factory=DnsSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     log: LogSettings = field(default_factory=LogSettings)
     store: StoreSettings = field(default_factory=StoreSettings)

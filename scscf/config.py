@@ -5,7 +5,7 @@ from typing import Annotated
 
 from opencscf.common.config import Fqdn, Range, Seconds, SipUriText
 from opencscf.common.errors import ConfigError
-from opencscf.common.node.settings import HealthSettings, LogSettings, SipSettings, StoreSettings
+from opencscf.common.node.settings import DnsSettings, HealthSettings, LogSettings, SipSettings, StoreSettings
 from opencscf.diameter.settings import DiameterSettings
 
 
@@ -43,6 +43,7 @@ class ScscfConfig:
     cx: DiameterSettings
     scscf: ScscfTable
     registration: RegistrationTable = RegistrationTable()
+    dns: DnsSettings = field(default_factory=DnsSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     log: LogSettings = field(default_factory=LogSettings)
     store: StoreSettings = field(default_factory=StoreSettings)

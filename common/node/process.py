@@ -43,6 +43,7 @@ from opencscf.common.node.runtime import Asker, Reply, Runtime
 from opencscf.common.node.settings import NodeSettings
 from opencscf.common.node.store import MemoryStore, SqliteStore, Store
 from opencscf.common.node.trace import Trace, host_port
+from opencscf.common.sip.flow import Transport
 from opencscf.common.sip.proxy import OwnUris
 from opencscf.common.sip.stack import SipStack
 from opencscf.common.sip.timers import TimerValues
@@ -201,7 +202,13 @@ async def _serve_sip(
 ) -> None:
     """Join the core to the world, and take part in it until `stopped` is set."""
     loop, log, timers = asyncio.get_running_loop(), context.log, settings.sip.timers
-    resolver = Resolver(loop, settings.sip.hosts, ip_versions=endpoint.ip_versions)
+    resolver = Resolver(
+        loop,
+        settings.sip.hosts,
+        ip_versions=endpoint.ip_versions,
+        transports={Transport(name.upper()) for listener in settings.sip.listen for name in listener.transports},
+        settings=settings.dns,
+    )
     stack = SipStack(
         ids=context.ids,
         timers=TimerValues(t1=timers.t1_s, t2=timers.t2_s, t4=timers.t4_s, timer_c=timers.timer_c_s),

@@ -1,4 +1,4 @@
-"""The tables of every node's TOML file: [sip], [health], [log] and [store]. Defaults open nothing but loopback."""
+"""The tables of every node's TOML file: [sip], [dns], [health], [log], [store]. Defaults open nothing but loopback."""
 
 import enum
 from dataclasses import dataclass, field
@@ -44,6 +44,22 @@ class SipSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DnsServerSettings:
+    """One [[dns.servers]]: a recursive server, or one that knows all names that we need."""
+
+    address: SpecificIpAddress
+    port: Port = 53
+
+
+@dataclass(frozen=True, slots=True)
+class DnsSettings:
+    """[dns]: whom to ask for names that are not in [sip.hosts]; without servers, those of /etc/resolv.conf."""
+
+    servers: tuple[DnsServerSettings, ...] = ()
+    timeout_s: Seconds = 4.0
+
+
+@dataclass(frozen=True, slots=True)
 class HealthSettings:
     """[health]: where GET /health is answered; port 0 is nowhere."""
 
@@ -81,6 +97,11 @@ class NodeSettings(Protocol):
     @property
     def sip(self) -> SipSettings:
         """Where to receive SIP."""
+        ...
+
+    @property
+    def dns(self) -> DnsSettings:
+        """Whom to ask for names."""
         ...
 
     @property

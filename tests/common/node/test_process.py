@@ -21,13 +21,14 @@ from opencscf.common.actions import Procedure, Respond, Save
 from opencscf.common.errors import PeerUnavailable
 from opencscf.common.events import RequestReceived
 from opencscf.common.node.process import Client, Node, run
-from opencscf.common.node.settings import HealthSettings, LogSettings, SipSettings, StoreSettings
+from opencscf.common.node.settings import DnsSettings, HealthSettings, LogSettings, SipSettings, StoreSettings
 
 
 @dataclass(frozen=True)
 class Settings:
     """A node that answers OPTIONS."""
     sip: SipSettings
+    dns: DnsSettings = DnsSettings()
     health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()
     store: StoreSettings = StoreSettings()
