@@ -121,6 +121,11 @@ class StreamParser:
         self._searched = 0  # how far the buffer is known to hold no end of a head
         self._pending: _Pending | None = None
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether a message has begun and not ended; line ends before one are no beginning."""
+        return not _PING.startswith(self._buffer)
+
     def feed(self, data: bytes) -> list[Item]:
         """Take the next bytes and give back what they complete.
 
