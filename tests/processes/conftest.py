@@ -467,7 +467,7 @@ class Capture:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
             _, words = self._process.communicate(timeout=20)
-            assert "0 packets dropped by kernel" in words, words
+            assert "\n0 packets dropped by kernel" in words, words
 
     def read(self, display_filter: str, *fields: str) -> list[str]:
         """Give a line for each packet that tshark finds, with these fields."""
