@@ -45,7 +45,7 @@ class Trace:
     def message(self, direction: str, message: Message, target: Hop | Flow) -> None:
         """Write a line about a SIP message."""
         peer, local = (
-            (target.remote, target.local) if isinstance(target, Flow) else (target[1:], self._local_for(target))
+            (target.remote, target.local) if isinstance(target, Flow) else ((target.host, target.port), self._local_for(target))
         )
         fields = {"call_id": message.get("Call-ID"), "cseq": message.get("CSeq")}
         summary = message.start_line
