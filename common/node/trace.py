@@ -44,15 +44,14 @@ class Trace:
 
     def message(self, direction: str, message: Message, target: Hop | Flow) -> None:
         """Write a line about a SIP message."""
-        peer, local = (
-            (target.remote, target.local) if isinstance(target, Flow) else ((target.host, target.port), self._local_for(target))
-        )
+        hop = target.hop if isinstance(target, Flow) else target
+        local = target.local if isinstance(target, Flow) else self._local_for(target)
         fields = {"call_id": message.get("Call-ID"), "cseq": message.get("CSeq")}
         summary = message.start_line
         if summary.startswith("REGISTER "):
             address = _URI_IN_BRACKETS.search(message.get("To") or "")
             fields["impu"] = address and address[1]
-        self.write(direction, "sip", peer=peer, local=local, summary=summary, fields=fields)
+        self.write(direction, "sip", peer=(hop.host, hop.port), local=local, summary=summary, fields=fields)
 
     def write(
         self,
