@@ -84,6 +84,7 @@ def _bench_core(options: argparse.Namespace) -> int:
         peers=[Peer(name) for name in options.peers],
         registrations_per_s=options.registrations_per_s,
         calls_per_s=options.calls_per_s,
+        parts=[core.Part(name) for name in options.parts],
         repeat=options.repeat,
         is_quick=options.quick,
     )
@@ -137,6 +138,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     core.add_argument("--registrations-per-s", nargs="+", type=_rate, default=[], metavar="N", help="default: 300 600")
     core.add_argument("--calls-per-s", nargs="+", type=_rate, default=[], metavar="N", help="default: 100 200")
+    core.add_argument(
+        "--parts",
+        nargs="+",
+        default=[],
+        choices=["load", "search", "memory"],
+        metavar="PART",
+        help="load (CPU time and latency), search (the highest rates), memory; default: all",
+    )
     core.add_argument("--repeat", type=_repetitions, default=1, metavar="N", help="the least disturbed run counts")
     core.add_argument("--json", type=Path, metavar="FILE", help="write every run there too")
     core.set_defaults(command=_bench_core)

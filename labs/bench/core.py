@@ -8,6 +8,8 @@ of a node, from the first request until `SETTLE_S` after the last response.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import enum
 import json
 import os
 import platform
@@ -30,7 +32,7 @@ from opencscf.labs.bench.measure import Snapshot, families, pss_bytes
 from opencscf.labs.bench.report import MAX_FAILED, NODES, Ceiling, LatencyRun, LoadRun, Memory, Report
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from opencscf.labs.bench.cores import RunningCore
     from opencscf.labs.bench.load import LoadResult
@@ -56,6 +58,14 @@ SEARCH_REST_S: Final = 3.0
 SLOWNESS: Final = 1.25  # a run that takes longer than this times what its rate asks for was not at that rate
 
 
+class Part(enum.StrEnum):
+    """What can be measured one without the other."""
+
+    LOAD = "load"  # CPU time and latency at given rates
+    SEARCH = "search"  # the highest rates
+    MEMORY = "memory"
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to measure."""
@@ -66,7 +76,7 @@ class Plan:
     load_s: float = LOAD_S
     latency_s: float = LATENCY_S
     repeat: int = 1
-    has_search: bool = True
+    parts: tuple[Part, ...] = tuple(Part)
     memory_users: tuple[int, ...] = MEMORY_USERS
 
     @classmethod
@@ -76,6 +86,7 @@ class Plan:
         peers: Sequence[Peer],
         registrations_per_s: Sequence[float],
         calls_per_s: Sequence[float],
+        parts: Sequence[Part],
         repeat: int,
         is_quick: bool,
     ) -> Plan:
@@ -87,8 +98,7 @@ class Plan:
             registrations_per_s=registrations,
             calls_per_s=calls,
             repeat=repeat,
-            has_search=not is_quick,
-            memory_users=() if is_quick else MEMORY_USERS,
+            parts=tuple(dict.fromkeys(parts)) or ((Part.LOAD,) if is_quick else tuple(Part)),
         )
 
 
@@ -146,7 +156,8 @@ class Session:
         self._core = core
         self._folder = folder
         self._sipp = Sipp(folder)
-        self._registered = 0  # UEs from 0 on that have registered
+        self._registered = 0  # UEs from 0 on that were told to register
+        self._users = 0  # of them, those that could
 
     @property
     def _peer(self) -> Peer:
@@ -191,7 +202,6 @@ class Session:
 
     async def memory(self) -> None:
         """Register many and look at the memory when their transactions are over."""
-        await self.warm_up()
         await self._weigh(0)
         rate = self._plan.registrations_per_s[-1]
         for users in self._plan.memory_users:
@@ -206,12 +216,14 @@ class Session:
         self._core.check()
         groups = families(self._core.roots)
         used = sum(pss_bytes(groups[node]) for node in NODES)
-        self._report.memory.append(Memory(self._peer, users, used, await self._core.shared_bytes()))
-        tell(f"  {users:,} users: {used / 2**20:.0f} MiB (PSS)")
+        self._report.memory.append(Memory(self._peer, users, self._users, used, await self._core.shared_bytes()))
+        tell(f"  {self._users:,} users: {used / 2**20:.0f} MiB (PSS)")
 
     async def _register_new(self, rate: float, count: int) -> LoadResult:
         first, self._registered = self._registered, self._registered + count
-        return await self._sipp.register(first, count, rate, count)
+        result = await self._sipp.register(first, count, rate, count)
+        self._users += result.successful
+        return result
 
     async def _pairs(self, rate: float) -> int:
         """Have enough UEs registered that none is called while it still talks."""
@@ -302,32 +314,34 @@ async def search(goes_well: Callable[[float], Awaitable[bool]], rate: float) -> 
 
 
 async def _run(plan: Plan, report: Report, folder: Path) -> None:
-    for repetition in range(plan.repeat):
+    for repetition in range(plan.repeat if Part.LOAD in plan.parts else 0):
         for peer in plan.peers:
             number = f" ({repetition + 1} of {plan.repeat})" if plan.repeat > 1 else ""
-            tell(f"{peer.label}{number}")
-            place = _new(folder, f"{peer}-{repetition}")
-            async with running(peer, place) as core:
-                session = Session(plan, report, core, _new(place, "sipp"))
-                await session.warm_up()
+            async with _session(plan, report, peer, folder, f"load{number}") as session:
                 for rate in plan.registrations_per_s:
                     await session.registrations(rate)
                 for rate in plan.calls_per_s:
                     await session.calls(rate)
     for peer in plan.peers:
-        if plan.has_search:
-            for kind, rate in ((REGISTRATION, plan.registrations_per_s[0]), (CALL, plan.calls_per_s[0])):
-                tell(f"{peer.label}: highest rate of {kind}s")
-                place = _new(folder, f"{peer}-{kind}-ceiling")
-                async with running(peer, place) as core:
-                    session = Session(plan, report, core, _new(place, "sipp"))
-                    await session.warm_up()
-                    await session.ceiling(kind, rate)
-        if plan.memory_users:
-            tell(f"{peer.label}: memory")
-            place = _new(folder, f"{peer}-memory")
-            async with running(peer, place) as core:
-                await Session(plan, report, core, _new(place, "sipp")).memory()
+        if Part.SEARCH in plan.parts:
+            async with _session(plan, report, peer, folder, "highest rate of registrations") as session:
+                await session.ceiling(REGISTRATION, plan.registrations_per_s[0])
+            async with _session(plan, report, peer, folder, "highest rate of calls") as session:
+                await session.ceiling(CALL, plan.calls_per_s[0])
+        if Part.MEMORY in plan.parts:
+            async with _session(plan, report, peer, folder, "memory") as session:
+                await session.memory()
+
+
+@contextlib.asynccontextmanager
+async def _session(plan: Plan, report: Report, peer: Peer, folder: Path, what: str) -> AsyncIterator[Session]:
+    """Have a core for one part of the plan, and none of the parts before has left anything in it."""
+    tell(f"{peer.label}: {what}")
+    with tempfile.TemporaryDirectory(prefix=f"{peer}-", dir=folder) as place:
+        async with running(peer, Path(place)) as core:
+            session = Session(plan, report, core, _new(Path(place), "sipp"))
+            await session.warm_up()
+            yield session
 
 
 async def _until_terminated(main: Awaitable[None]) -> None:

@@ -96,7 +96,8 @@ class Memory:
     """Memory with a number of users registered and all transactions over."""
 
     peer: Peer
-    users: int
+    users: int  # as planned
+    registered: int  # in fact
     pss_bytes: int  # of the three CSCFs
     shared_bytes: int | None  # what Kamailio counts
 
@@ -194,13 +195,17 @@ class Report:
 
     def _per_user(self, peer: Peer, users: int) -> str:
         empty, full = self._memory_of(peer, 0), self._memory_of(peer, users)
-        return "" if empty is None or full is None else _kib((full.pss_bytes - empty.pss_bytes) / users)
+        return (
+            ""
+            if empty is None or full is None
+            else _kib((full.pss_bytes - empty.pss_bytes) / (full.registered - empty.registered))
+        )
 
     def _shared_per_user(self, peer: Peer, users: int) -> str:
         empty, full = self._memory_of(peer, 0), self._memory_of(peer, users)
         if empty is None or full is None or empty.shared_bytes is None or full.shared_bytes is None:
             return ""
-        return _kib((full.shared_bytes - empty.shared_bytes) / users)
+        return _kib((full.shared_bytes - empty.shared_bytes) / (full.registered - empty.registered))
 
     def _memory_of(self, peer: Peer, users: int) -> Memory | None:
         return next((one for one in self.memory if (one.peer, one.users) == (peer, users)), None)
