@@ -8,9 +8,9 @@
     settings = load(Path("node.toml"), Listen)
 
 A field may be a str, int, float, bool, `Path` (relative to the file's folder), `StrEnum`, `tuple[X, ...]`,
-`dict[str, X]`, another dataclass (a table) or `X | None`, and `Annotated` with constraints. A field without default is
-required; an unknown key is a fault. Rules over several fields go into `__post_init__`, which raises `ConfigError`. All
-faults of a file are raised at once, each as `file: dotted.key: expected this, got that`.
+`dict[str, X]`, another dataclass (a table) or `X | None`, and `Annotated` with constraints or `OrOne`. A field without
+default is required; an unknown key is a fault. Rules over several fields go into `__post_init__`, which raises
+`ConfigError`. All faults of a file are raised at once, each as `file: dotted.key: expected this, got that`.
 
 Modules with schemas do without `from __future__ import annotations`: their annotations are needed at run time.
 """
@@ -123,6 +123,11 @@ class Secret:
     """Marks a value, such as a key, that no fault may show."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class OrOne:
+    """Marks a list that may be written without brackets if it has one entry."""
+
+
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST = rf"({_LABEL}(\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]+\])"
 
@@ -194,9 +199,11 @@ class _Reader:
 
     def value(self, value: Any, hint: Any, key: str) -> Any:
         hint, notes = _unwrap(hint)
-        constraints = [note for note in notes if not isinstance(note, Secret)]
+        if any(isinstance(note, OrOne) for note in notes) and not isinstance(value, list):
+            return (self.value(value, get_args(hint)[0], key),)
+        constraints = [note for note in notes if not isinstance(note, Secret | OrOne)]
         expectation = constraints[0].expectation if constraints else _expectation(hint)
-        shown = "another value" if len(notes) > len(constraints) else _show(value)
+        shown = "another value" if any(isinstance(note, Secret) for note in notes) else _show(value)
         if not _has_type(value, hint):
             if hint is int and isinstance(value, float):
                 expectation = "a whole number"

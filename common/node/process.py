@@ -330,7 +330,8 @@ def _own_uris(settings: NodeSettings, endpoint: SipEndpoint) -> OwnUris:
     """Take the listeners' addresses, and the names that [sip.hosts] gives to them."""
     named = [
         (name, port)
-        for name, address in settings.sip.hosts.items()
+        for name, addresses in settings.sip.hosts.items()
+        for address in addresses
         for host, port in endpoint.addresses
         if ipaddress.ip_address(host) == ipaddress.ip_address(address)
     ]

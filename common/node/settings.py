@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Protocol
 
-from opencscf.common.config import AtLeast, IpAddress, Port, PortOrOff, Seconds, SpecificIpAddress
+from opencscf.common.config import AtLeast, IpAddress, OrOne, Port, PortOrOff, Seconds, SpecificIpAddress
 
 
 class ListenTransport(enum.StrEnum):
@@ -36,10 +36,10 @@ class SipTimerSettings:
 
 @dataclass(frozen=True, slots=True)
 class SipSettings:
-    """[sip]: where to listen, and names that need no DNS ([sip.hosts], name = IP address)."""
+    """[sip]: where to listen, and names that need no DNS ([sip.hosts], name = IP address or a list to try in turn)."""
 
     listen: Annotated[tuple[ListenSettings, ...], AtLeast(1)]
-    hosts: dict[str, IpAddress] = field(default_factory=dict)
+    hosts: dict[str, Annotated[tuple[IpAddress, ...], AtLeast(1), OrOne()]] = field(default_factory=dict)
     timers: SipTimerSettings = SipTimerSettings()
 
 

@@ -25,19 +25,23 @@ from opencscf.common.errors import PeerUnavailable
 from opencscf.common.sip.flow import Hop, Transport
 
 if TYPE_CHECKING:
+    from opencscf.common.sip.headers import Via
     from opencscf.common.sip.uri import SipUri
 
 MAX_SERVICES: Final = 8  # NAPTR records of one name that are followed
 MAX_SERVERS: Final = 16  # SRV records of one search that are followed
 MAX_ADDRESSES: Final = 8  # of one server
+MAX_SHOWN: Final = 64  # characters of what is no name
 MAX_ORDERS: Final = 24  # of servers, that are made beforehand
 
 DEFAULT_PORTS: Final = {Transport.UDP: 5060, Transport.TCP: 5060, Transport.TLS: 5061}  # RFC 3261 19.1.2
 _NAMED: Final = {"udp": Transport.UDP, "tcp": Transport.TCP, "tls": Transport.TLS}
+_NAMED_SECURE: Final = {"tcp": Transport.TLS, "tls": Transport.TLS}  # RFC 3261 26.2.2
 _NAPTR_SERVICES: Final = {"SIP+D2U": Transport.UDP, "SIP+D2T": Transport.TCP, "SIPS+D2T": Transport.TLS}
 _SRV_PREFIXES: Final = {Transport.UDP: "_sip._udp", Transport.TCP: "_sip._tcp", Transport.TLS: "_sips._tcp"}
 
 _HOST_NAME: Final = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*", re.ASCII)
+MAX_ADDRESS_CHARS: Final = 45  # ::ffff:255.255.255.255 in its longest form
 _IPV4_PRECEDENCE: Final = 35
 _IPV6_PRECEDENCE: Final = 40
 _OTHER_PRECEDENCES: Final = (  # RFC 6724 2.1
@@ -124,8 +128,13 @@ class Destination(NamedTuple):
     def of(cls, uri: SipUri) -> Destination:
         """Read it from a URI; ParseError if its maddr is malformed."""
         if uri.params:
-            return cls(uri.scheme == "sips", _comparable(uri.maddr or uri.host), uri.port, uri.transport)
+            return cls(uri.scheme == "sips", _comparable(uri.maddr or uri.host), uri.port, uri.transport or None)
         return cls(uri.scheme == "sips", _comparable(uri.host), uri.port, None)
+
+    @classmethod
+    def of_sent_by(cls, via: Via) -> Destination:
+        """Read from a Via where a response goes whose connection is lost (RFC 3263 5, RFC 3261 18.2.2)."""
+        return cls(via.transport == Transport.TLS, _comparable(via.maddr or via.host), via.port, via.transport.lower())
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +219,13 @@ def _chances(servers: Sequence[Server]) -> list[float]:
 # ---------------------------------------------------------------------- the procedure
 
 
+def check(destination: Destination, reach: Reach) -> None:
+    """Raise `PeerUnavailable` if no answer of DNS could lead there."""
+    if not is_host_name(destination.host):
+        raise PeerUnavailable(destination.host[:MAX_SHOWN], "not a host name")
+    _transport(destination, reach)
+
+
 def fixed_route(destination: Destination, addresses: Sequence[str], reach: Reach) -> Route:
     """Return the way to a host whose addresses need no DNS (RFC 3263 4.1, 4.2), or raise `PeerUnavailable`."""
     usable = [address for address in addresses if reach.covers(address)]
@@ -221,8 +237,7 @@ def fixed_route(destination: Destination, addresses: Sequence[str], reach: Reach
 async def locate(destination: Destination, reach: Reach) -> Route:
     """Find the servers of a name (RFC 3263 4.1, 4.2), or raise `PeerUnavailable`."""
     host = destination.host
-    if not is_host_name(host):
-        raise PeerUnavailable(host, "not a host name")
+    check(destination, reach)
     transport = _transport(destination, reach)
     if destination.port is None:
         if destination.transport is not None:
@@ -260,17 +275,17 @@ class _Reason(NamedTuple):
 
 def _transport(destination: Destination, reach: Reach) -> Transport:
     """Return the transport that the URI names, or the one it gets without NAPTR and SRV (RFC 3263 4.1)."""
-    named = destination.transport
-    if destination.is_secure:
-        transport = Transport.TLS if named in {None, "tcp", "tls"} else None
-    elif named is None:
-        preferred = [transport for transport in DEFAULT_PORTS if transport in reach.transports]
-        transport = preferred[0] if preferred else Transport.UDP
+    named, is_secure = destination.transport, destination.is_secure
+    transport: Transport | None
+    if named is not None:
+        transport = _NAMED_SECURE.get(named) if is_secure else _NAMED.get(named)
+    elif is_secure:
+        transport = Transport.TLS
     else:
-        transport = _NAMED.get(named)
+        transport = next((known for known in DEFAULT_PORTS if known in reach.transports), Transport.UDP)
     if transport is None:
-        scheme = " for sips" if destination.is_secure else ""
-        raise PeerUnavailable(destination.host, f"transport {named} is not supported{scheme}")
+        scheme = " for sips" if is_secure else ""
+        raise PeerUnavailable(destination.host, f"transport {str(named)[:MAX_SHOWN]} is not supported{scheme}")
     if transport not in reach.transports:
         raise PeerUnavailable(destination.host, f"no listener for {transport}")
     return transport
@@ -372,9 +387,13 @@ def _unique(servers: Iterable[Server]) -> tuple[Hop, ...]:
 # ---------------------------------------------------------------------- names and addresses
 
 
-@lru_cache(16_384)  # the same few neighbours and the UEs
 def numeric(host: str) -> str | None:
     """Return an IP address in its shortest form, None for a name."""
+    return _numeric(host) if len(host) <= MAX_ADDRESS_CHARS else None
+
+
+@lru_cache(16_384)  # the same few neighbours and the UEs
+def _numeric(host: str) -> str | None:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

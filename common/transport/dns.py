@@ -16,25 +16,26 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 from opencscf.common.errors import PeerUnavailable
 from opencscf.common.node.settings import DnsSettings
 from opencscf.common.sip.flow import Hop, Transport
-from opencscf.common.sip.locate import Answer, Destination, Lookup, Reach, Route, fixed_route, locate, numeric
+from opencscf.common.sip.locate import Answer, Destination, Lookup, Reach, Route, check, fixed_route, locate, numeric
 from opencscf.common.transport.dns_client import MAX_TTL_S, DnsClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Mapping
+    from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 
+    from opencscf.common.sip.headers import Via
     from opencscf.common.sip.locate import Lookups
     from opencscf.common.sip.params import Params
     from opencscf.common.sip.uri import SipUri
 
 MAX_KEPT: Final = 4096  # URIs, destinations and records, of each so many
-MAX_KEPT_CHARS: Final = 256  # in parameters of a URI
+MAX_KEPT_CHARS: Final = 256  # of a URI
 MAX_PENDING: Final = 512  # destinations looked up at the same time
 MAX_WAITING: Final = 1024  # requests that wait for one of them
 MAX_STALE_S: Final = 86_400.0  # for how long an old answer is better than none
 STALE_TTL_S: Final = 30.0  # how long it is used before the servers are asked again (RFC 8767 5)
 MAX_AVOIDED: Final = 1024
 AVOIDED_S: Final = 30.0  # how long a hop that failed is tried last
-LOCALHOST: Final = {"localhost": ("127.0.0.1", "::1")}  # RFC 6761 6.3
+LOCALHOST: Final[dict[str, Sequence[str]]] = {"localhost": ("127.0.0.1", "::1")}  # RFC 6761 6.3
 
 
 class _Kept(NamedTuple):
@@ -58,7 +59,7 @@ class Resolver:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        hosts: Mapping[str, str],
+        hosts: Mapping[str, Sequence[str]],
         *,
         ip_versions: Collection[int] = (4, 6),
         transports: Collection[Transport] = (Transport.UDP, Transport.TCP),
@@ -69,7 +70,7 @@ class Resolver:
         """Take the names that need no DNS; `uniform` gives numbers in [0, 1), `now` seconds (the loop's, if None)."""
         self._loop = loop
         self._now = now or loop.time
-        self._hosts = {name.lower().removesuffix("."): (address,) for name, address in hosts.items()}
+        self._hosts = LOCALHOST | {name.lower().removesuffix("."): addresses for name, addresses in hosts.items()}
         self._reach = Reach(frozenset(transports), frozenset(ip_versions))
         self._uniform = uniform
         self._client = DnsClient(settings or DnsSettings())
@@ -85,9 +86,15 @@ class Resolver:
         """Call back with all hops in the order to try them, or the reason why there is none; at once if it is known."""
         known = self._known.get((uri.scheme, uri.host, uri.port, uri.params))
         if known is None or known[0] <= self._now():
-            self._find(uri, callback)
+            found = self._find(Destination.of(uri), callback)
+            if found is not None and _length(uri) <= MAX_KEPT_CHARS:
+                _keep(self._known, (uri.scheme, uri.host, uri.port, uri.params), found, MAX_KEPT)
         else:
             callback(self._hops(known[1]))
+
+    def lookup_sent_by(self, via: Via, callback: Callable[[Found], None]) -> None:
+        """Do the same for a response that cannot go back where its request came from (RFC 3263 5)."""
+        self._find(Destination.of_sent_by(via), callback)
 
     def failed(self, hop: Hop) -> None:
         """Try a hop last for a while, wherever there are others (RFC 3263 4.3)."""
@@ -102,26 +109,25 @@ class Resolver:
 
     # ------------------------------------------------------------------ what is known
 
-    def _find(self, uri: SipUri, callback: Callable[[Found], None]) -> None:
-        """Look closer: in the settings, at destinations that other URIs lead to as well, and then in DNS."""
-        destination = Destination.of(uri)
+    def _find(self, destination: Destination, callback: Callable[[Found], None]) -> tuple[float, _Route] | None:
+        """Answer from the settings or from what DNS said, and return that; else ask DNS."""
         found = self._fixed_route(destination) or self._routes.get(destination)
         if found is None or found[0] <= self._now():
             self._look_up(destination, callback)
-            return
-        if sum([len(name) + len(value or "") for name, value in uri.params]) <= MAX_KEPT_CHARS:
-            _keep(self._known, (uri.scheme, uri.host, uri.port, uri.params), found, MAX_KEPT)
+            return None
         callback(self._hops(found[1]))
+        return found
 
     def _fixed_route(self, destination: Destination) -> tuple[float, _Route] | None:
         address = numeric(destination.host)
-        addresses = (address,) if address else self._hosts.get(destination.host) or LOCALHOST.get(destination.host)
-        if addresses is None:
-            return None
+        addresses = (address,) if address else self._hosts.get(destination.host)
         try:
-            return math.inf, fixed_route(destination, addresses, self._reach)
+            if addresses is not None:
+                return math.inf, fixed_route(destination, addresses, self._reach)
+            check(destination, self._reach)
         except PeerUnavailable as fault:
             return math.inf, fault
+        return None
 
     def _hops(self, route: _Route) -> Found:
         if isinstance(route, PeerUnavailable):
@@ -205,6 +211,11 @@ class Resolver:
             kept = old._replace(until=now + STALE_TTL_S)
         _keep(self._answers, lookup, kept, MAX_KEPT)
         return kept
+
+
+def _length(uri: SipUri) -> int:
+    """Return how much of a URI is kept, in characters."""
+    return len(uri.host) + sum([len(name) + len(value or "") for name, value in uri.params])
 
 
 def _keep(table: dict[K, V], key: K, value: V, limit: int) -> None:

@@ -13,6 +13,7 @@ from opencscf.common.config import (
     Fqdn,
     IpAddress,
     Key128,
+    OrOne,
     Port,
     Range,
     Seconds,
@@ -63,6 +64,7 @@ class Node:
     users: Annotated[int, Range(1)] = 1
     limits: Limits = Limits()
     hosts: dict[str, IpAddress] = field(default_factory=dict)
+    pools: dict[str, Annotated[tuple[IpAddress, ...], AtLeast(1), OrOne()]] = field(default_factory=dict)
 
 
 LEAST = 'name = "a"\npeers = [{ host = "hss.example.org" }]\n'
@@ -95,6 +97,9 @@ numbers = [1, 2]
 low_s = 5
 [hosts]
 "scscf.example.org" = "127.0.1.12"
+[pools]
+one = "127.0.1.12"
+two = ["127.0.1.12", "127.0.1.13"]
 [[peers]]
 host = "one.example.org"
 port = 1
@@ -108,6 +113,7 @@ host = "two.example.org"
     assert isinstance(node.share, float)
     assert node.limits == Limits(5.0, 3600.0)
     assert node.hosts == {"scscf.example.org": "127.0.1.12"}
+    assert node.pools == {"one": ("127.0.1.12",), "two": ("127.0.1.12", "127.0.1.13")}
 
 
 @pytest.mark.parametrize(
@@ -130,6 +136,10 @@ host = "two.example.org"
         ("limits = { low_s = 0 }", "limits.low_s: expected a number from 0.001 to 1000000000, got 0"),
         ("limits = { low_s = 7200 }", "limits: low_s is more than high_s"),
         ('hosts = { "a b" = "x" }', 'hosts."a b": expected an IP address, got "x"'),
+        ('pools = { a = "x" }', 'pools.a: expected an IP address, got "x"'),
+        ('pools = { a = ["::1", "x"] }', 'pools.a[1]: expected an IP address, got "x"'),
+        ("pools = { a = 3 }", "pools.a: expected an IP address, got 3"),
+        ("pools = { a = [] }", "pools.a: expected at least one entry, got an empty list"),
         ('adress = "::1"', 'adress: unknown key, did you mean "address"?'),
         ("limits = { low = 1 }", 'limits.low: unknown key, did you mean "limits.low_s"?'),
         ("limits = { zzz = 1 }", "limits.zzz: unknown key, expected low_s or high_s"),

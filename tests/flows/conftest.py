@@ -5,7 +5,7 @@ The HSS and PCRF are played by answering questions; the UEs by sending and readi
 
 import binascii
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -376,11 +376,11 @@ class _Wire:
 
 
 class _Resolver:
-    def __init__(self, hosts: Mapping[str, str]) -> None:
+    def __init__(self, hosts: Mapping[str, Sequence[str]]) -> None:
         self._hosts = hosts
 
     def lookup(self, uri: SipUri, callback: Callable[[tuple[Hop, ...] | PeerUnavailable], None]) -> None:
-        host = self._hosts.get(uri.host, uri.host)
+        host = self._hosts.get(uri.host, [uri.host])[0]
         if not host.replace(".", "").isdecimal():
             callback(PeerUnavailable(uri.host, "not found"))
         else:

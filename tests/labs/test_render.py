@@ -66,7 +66,7 @@ def test_settings_reach_their_nodes(lab: LabSettings, tmp_path: Path) -> None:
     assert pcscf.log.trace == render.trace_path(tmp_path, "pcscf")
     assert icscf.icscf.scscf[0].name == scscf.scscf.server_name
     assert scscf.cx.peers[0].address == lab.network.hss
-    assert scscf.sip.hosts[lab.network.domain] == lab.network.icscf
+    assert scscf.sip.hosts[lab.network.domain] == (lab.network.icscf,)
 
 
 def test_subscribers_and_ranges_reach_the_hss(lab: LabSettings, tmp_path: Path) -> None:

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from opencscf.common.errors import PeerUnavailable
 from opencscf.common.sip.flow import Hop, Transport
+from opencscf.common.sip.headers import Via
 from opencscf.common.sip.locate import (
     MAX_ADDRESSES,
     MAX_SERVERS,
+    MAX_SHOWN,
     Answer,
     Destination,
     Lookup,
@@ -276,7 +278,7 @@ def test_why_there_is_no_way(uri: str, zone: Sequence[dict[str, Any]], reason: s
     with pytest.raises(PeerUnavailable) as fault:
         Zone(*zone).hops(uri)
     assert fault.value.reason == reason
-    assert fault.value.peer == Destination.of(SipUri.parse(uri)).host
+    assert fault.value.peer == Destination.of(SipUri.parse(uri)).host[:MAX_SHOWN]
 
 
 def test_questions_are_asked_together() -> None:
@@ -381,6 +383,19 @@ def test_fixed_route(uri: str, hop: str) -> None:
 )
 def test_numeric(host: str, address: str | None) -> None:
     assert numeric(host) == address
+
+
+@pytest.mark.parametrize(
+    ("via", "destination"),
+    [
+        ("SIP/2.0/UDP P1.test.", Destination(False, "p1.test", None, "udp")),
+        ("SIP/2.0/TLS p1.test:5071", Destination(True, "p1.test", 5071, "tls")),
+        ("SIP/2.0/TCP p1.test;maddr=192.0.2.1", Destination(False, "192.0.2.1", None, "tcp")),
+    ],
+)
+def test_destination_of_sent_by(via: str, destination: Destination) -> None:
+    """3263 5: its transport is known, so that without a port SRV is asked."""
+    assert Destination.of_sent_by(Via.parse(via)) == destination
 
 
 def test_lookup_reads_as_a_question() -> None:

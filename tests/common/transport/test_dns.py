@@ -10,11 +10,16 @@ import pytest
 from opencscf.common.errors import PeerUnavailable
 from opencscf.common.node.settings import DnsServerSettings, DnsSettings
 from opencscf.common.sip.flow import Hop, Transport
+from opencscf.common.sip.headers import Via
 from opencscf.common.sip.uri import SipUri
 from opencscf.common.transport import dns
 from opencscf.common.transport.dns import Found, Resolver
 
-HOSTS = {"SCSCF.ims.test": "127.0.1.12", "six.ims.test": "2001:db8::1"}
+HOSTS = {
+    "SCSCF.ims.test": ["127.0.1.12"],
+    "six.ims.test": ["2001:db8::1"],
+    "pool.ims.test": ["127.0.1.14", "2001:db8::1", "127.0.1.13"],
+}
 UDP, TCP = Transport.UDP, Transport.TCP
 ONE, TWO = Hop(UDP, "127.0.5.1", 5070), Hop(UDP, "127.0.5.2", 5080)
 
@@ -83,12 +88,20 @@ def test_localhost_needs_no_dns() -> None:
     assert at_once("sip:localhost") == (Hop(UDP, "127.0.0.1", 5060), Hop(UDP, "::1", 5060))
 
 
+def test_static_host_may_have_several_addresses() -> None:
+    first, last = Hop(UDP, "127.0.1.14", 5060), Hop(UDP, "127.0.1.13", 5060)
+    assert at_once("sip:pool.ims.test", (4,)) == (first, last)
+
+
 @pytest.mark.parametrize(
     ("uri", "reason"),
     [
         ("sips:127.0.1.10", "no listener for TLS"),
         ("sip:127.0.1.10;transport=sctp", "transport sctp is not supported"),
         ("sip:six.ims.test", "no listener of its IP version"),
+        ("sip:a..b", "not a host name"),
+        ("sip:" + "a" * 8000, "not a host name"),
+        ("sip:a.test;transport=" + "x" * 8000, f"transport {'x' * 64} is not supported"),
     ],
 )
 def test_what_cannot_be_reached_is_told_at_once(uri: str, reason: str) -> None:
@@ -111,6 +124,24 @@ def test_hops_come_from_dns(run: Any, dns_server: Any, uri: str, hops: Sequence[
         world = World(dns_server)
         assert await world.hops(uri) == hops
         assert world.ask(uri).done()
+        await world.resolver.close()
+
+    run(scenario())
+
+
+def test_response_goes_by_its_via(run: Any, dns_server: Any) -> None:
+    """3263 5: SRV of the Via's transport, else addresses."""
+
+    async def scenario() -> None:
+        world = World(dns_server)
+        for via, hop in (
+            ("TCP ims.test", Hop(TCP, "127.0.5.2", 5090)),
+            ("UDP two.ims.test:7", Hop(UDP, "127.0.5.2", 7)),
+        ):
+            found: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
+            world.resolver.lookup_sent_by(Via.parse(f"SIP/2.0/{via}"), found.set_result)
+            assert await found == (hop,)
+        assert "NAPTR ims.test" not in dns_server.questions()
         await world.resolver.close()
 
     run(scenario())
