@@ -231,7 +231,8 @@ def fixed_route(destination: Destination, addresses: Sequence[str], reach: Reach
     usable = [address for address in addresses if reach.covers(address)]
     if not usable:
         raise PeerUnavailable(destination.host, "no listener of its IP version")
-    return _direct(_transport(destination, reach), usable, destination.port)
+    name = "" if numeric(destination.host) else destination.host
+    return _direct(name, _transport(destination, reach), usable, destination.port)
 
 
 async def locate(destination: Destination, reach: Reach) -> Route:
@@ -256,7 +257,7 @@ async def locate(destination: Destination, reach: Reach) -> Route:
     (found_addresses,) = await _addresses([host], reach)
     if isinstance(found_addresses, _Reason):
         raise PeerUnavailable(host, found_addresses.text)
-    return _direct(transport, found_addresses, destination.port)
+    return _direct(host, transport, found_addresses, destination.port)
 
 
 class _Service(NamedTuple):
@@ -336,7 +337,7 @@ async def _servers(host: str, services: Sequence[_Service], reach: Reach) -> Rou
         for _, srv in group:
             known = addresses[srv.target.lower()]
             if not isinstance(known, _Reason):
-                hops = tuple([Hop(services[index].transport, address, srv.port) for address in known])
+                hops = _hops(host, services[index].transport, known, srv.port)
                 servers.append(Server(srv.weight, hops))
         if servers:
             groups.append(tuple(servers))
@@ -370,9 +371,14 @@ async def _addresses(names: Sequence[str], reach: Reach) -> list[tuple[str, ...]
     return found
 
 
-def _direct(transport: Transport, addresses: Iterable[str], port: int | None) -> Route:
-    port = port or DEFAULT_PORTS[transport]
-    return Route([[Server(0, tuple([Hop(transport, address, port) for address in addresses]))]])
+def _direct(name: str, transport: Transport, addresses: Iterable[str], port: int | None) -> Route:
+    return Route([[Server(0, _hops(name, transport, addresses, port or DEFAULT_PORTS[transport]))]])
+
+
+def _hops(name: str, transport: Transport, addresses: Iterable[str], port: int) -> tuple[Hop, ...]:
+    """Return a hop for each address; a certificate must be for the name that was asked for (RFC 5922 4)."""
+    certified = name if transport is Transport.TLS else ""
+    return tuple([Hop(transport, address, port, certified) for address in addresses])
 
 
 def _worst(reasons: Sequence[_Reason]) -> _Reason:

@@ -371,6 +371,15 @@ def test_fixed_route(uri: str, hop: str) -> None:
     assert [text(found) for found in route.hops(random.random)] == [hop]
 
 
+def test_certificate_is_for_the_name_that_was_asked_for() -> None:
+    """5922 4: whatever name the SRV record leads to; for an address, it must be for that."""
+    (by_dns,) = Zone(*ALL).route("sips:IMS.test", WITH_TLS).hops(random.random)
+    assert by_dns == Hop(TLS, "192.0.2.2", 5081, "ims.test")
+    for uri, name in (("sips:ims.test", "ims.test"), ("sips:192.0.2.1", "")):
+        (static,) = fixed_route(Destination.of(SipUri.parse(uri)), ["192.0.2.1"], WITH_TLS).hops(random.random)
+        assert static == Hop(TLS, "192.0.2.1", 5061, name)
+
+
 @pytest.mark.parametrize(
     ("host", "address"),
     [
