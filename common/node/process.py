@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from opencscf.common.events import Core
+    from opencscf.common.sip.flow import Flow
 
 S = TypeVar("S", bound=NodeSettings)
 
@@ -175,7 +176,7 @@ async def serve(name: str, settings: S, build: Callable[[S, Context], Node], sto
     loop.set_exception_handler(lambda _, context: _on_fault(log, context))
     async with contextlib.AsyncExitStack() as closing:
         closing.callback(log.close)
-        endpoint = SipEndpoint(loop, settings.sip.listen)
+        endpoint = _open_endpoint(loop, settings)
         closing.push_async_callback(endpoint.close)
         if settings.log.trace is not None:
             log.trace = Trace(settings.log.trace, name, clock, endpoint.local_for)
@@ -228,7 +229,10 @@ async def _serve_sip(
     ticker = _Every(loop, TICK_S, runtime.tick)
     flusher = _Every(loop, FLUSH_S, log.flush)
     runtime.start()
-    await endpoint.start(Handlers(runtime.receive, runtime.malformed, runtime.failed))
+    listening = _Listening(log)
+    await endpoint.start(
+        Handlers(runtime.receive, runtime.malformed, runtime.failed, listening.lost, listening.reloaded)
+    )
     health.stack = stack
     gc.collect()
     gc.freeze()  # what is here now stays: no collection needs to look at it
@@ -267,6 +271,23 @@ class _Health:
             server, client = self.stack.server_transactions, self.stack.client_transactions
             lines["transactions"] = {"server": server, "client": client}
         return {**lines, **self._node.status()}
+
+
+class _Listening:
+    """Tells an operator what happens to connections and certificates."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def lost(self, flow: Flow, reason: str) -> None:
+        peer = f"{host_port(flow.remote)}/{flow.transport.lower()}"
+        self._log.warning("connection-lost", peer=peer, reason=reason)
+
+    def reloaded(self, fault: StartupError | None) -> None:
+        if fault is None:
+            self._log.info("certificates-reloaded")
+        else:
+            self._log.warning("certificates-unusable", reason=str(fault))
 
 
 class _Every:
@@ -313,6 +334,11 @@ async def _stop(peers: Peers) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(STOP_S):
             await peers.stop()
+
+
+def _open_endpoint(loop: asyncio.AbstractEventLoop, settings: NodeSettings) -> SipEndpoint:
+    sip = settings.sip
+    return SipEndpoint(loop, sip.listen, connections=sip.connections, tls=sip.tls, origins=sip.websocket.origins)
 
 
 def _open_store(loop: asyncio.AbstractEventLoop, settings: NodeSettings) -> Store:

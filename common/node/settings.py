@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated, Protocol
 
 from opencscf.common.config import AtLeast, IpAddress, OrOne, Port, PortOrOff, Seconds, SpecificIpAddress
+from opencscf.common.errors import ConfigError
+from opencscf.common.node.connection_settings import ConnectionSettings, TlsSettings, WebSocketSettings
 
 
 class ListenTransport(enum.StrEnum):
@@ -13,6 +15,14 @@ class ListenTransport(enum.StrEnum):
 
     UDP = "udp"
     TCP = "tcp"
+    TLS = "tls"
+    WS = "ws"
+    WSS = "wss"
+
+    @property
+    def is_secured(self) -> bool:
+        """Whether it needs certificates."""
+        return self in {ListenTransport.TLS, ListenTransport.WSS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +32,12 @@ class ListenSettings:
     address: SpecificIpAddress
     port: Port = 5060
     transports: Annotated[tuple[ListenTransport, ...], AtLeast(1)] = (ListenTransport.UDP, ListenTransport.TCP)
+
+    def __post_init__(self) -> None:
+        """Refuse transports that would need the same TCP port."""
+        streams = [f'"{transport}"' for transport in self.transports if transport is not ListenTransport.UDP]
+        if len(streams) > 1:
+            raise ConfigError(f"transports: {' and '.join(streams)} cannot share a port: each needs a [[sip.listen]]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +57,15 @@ class SipSettings:
     listen: Annotated[tuple[ListenSettings, ...], AtLeast(1)]
     hosts: dict[str, Annotated[tuple[IpAddress, ...], AtLeast(1), OrOne()]] = field(default_factory=dict)
     timers: SipTimerSettings = SipTimerSettings()
+    connections: ConnectionSettings = field(default_factory=ConnectionSettings)
+    websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
+    tls: TlsSettings | None = None
+
+    def __post_init__(self) -> None:
+        """Demand certificates where they are needed."""
+        secured = [transport for one in self.listen for transport in one.transports if transport.is_secured]
+        if secured and self.tls is None:
+            raise ConfigError(f'tls: missing table, expected certificate and key for "{secured[0]}"')
 
 
 @dataclass(frozen=True, slots=True)

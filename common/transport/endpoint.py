@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from opencscf.common.errors import StartupError
+from opencscf.common.node.connection_settings import ConnectionSettings
 from opencscf.common.node.settings import ListenTransport
 from opencscf.common.sip.flow import Flow, Hop, Transport
-from opencscf.common.transport.tcp import TcpListener
+from opencscf.common.transport.tcp import StreamHandlers, StreamListener
+from opencscf.common.transport.tls import Certificates
 from opencscf.common.transport.udp import UdpListener
 
 if TYPE_CHECKING:
@@ -21,12 +23,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from opencscf.common.errors import ParseError
+    from opencscf.common.node.connection_settings import TlsSettings
     from opencscf.common.node.settings import ListenSettings
     from opencscf.common.sip.message import Message
 
 MAX_SOURCES: Final = 4096  # remote hosts whose source address is remembered
+RELOAD_S: Final = 10.0  # how often certificate files are looked at
 
-_Listener: TypeAlias = UdpListener | TcpListener
+_Listener: TypeAlias = UdpListener | StreamListener
+
+
+def _not_heard(*_: object) -> None:
+    """Let something happen unnoticed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +44,31 @@ class Handlers:
     receive: Callable[[Message, Flow], None]
     malformed: Callable[[bytes, ParseError, Flow], None]
     failed: Callable[[Hop | Flow, str], None]
+    lost: Callable[[Flow, str], None] = _not_heard  # a connection ended for a fault of the peer's, nothing else with it
+    reloaded: Callable[[StartupError | None], None] = _not_heard  # certificate files changed; why they are no use
 
 
 class SipEndpoint:
     """The listeners of a node; `Handlers` are given when it starts, so that what they need may be made with it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, listen: Iterable[ListenSettings]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        listen: Iterable[ListenSettings],
+        *,
+        connections: ConnectionSettings | None = None,
+        tls: TlsSettings | None = None,
+        origins: tuple[str, ...] = (),
+    ) -> None:
         """Open every listener, or none and raise `StartupError`."""
         self._loop = loop
         self._handlers: Handlers | None = None
+        self._limits = connections or ConnectionSettings()
+        self._certificates = Certificates(tls) if tls is not None else None
+        self._origins = origins
+        self._reloader: asyncio.TimerHandle | None = None
         self._udp: list[UdpListener] = []
-        self._tcp: list[TcpListener] = []
+        self._streams: list[StreamListener] = []
         self._sources: dict[str, str] = {}
         self._is_closed = False
         try:
@@ -58,10 +80,10 @@ class SipEndpoint:
             raise StartupError(f"sip.listen: {error}") from error
         self._by_address: dict[tuple[Transport, tuple[str, int]], _Listener] = {}
         self._by_version: dict[tuple[Transport, bool], list[_Listener]] = {}
-        for transport, listeners in ((Transport.UDP, self._udp), (Transport.TCP, self._tcp)):
-            for listener in listeners:
-                self._by_address[transport, listener.address] = listener
-                self._by_version.setdefault((transport, listener.is_ipv6), []).append(listener)
+        for listener in self._listeners:
+            transport = listener.transport
+            self._by_address[transport, listener.address] = listener
+            self._by_version.setdefault((transport, listener.is_ipv6), []).append(listener)
 
     def _open(self, settings: ListenSettings) -> None:
         address = (settings.address, settings.port)
@@ -69,16 +91,30 @@ class SipEndpoint:
             udp = UdpListener(self._loop, address, self._receive, self._malformed)
             self._udp.append(udp)
             address = udp.address  # with port 0, both transports get the same one
-        if ListenTransport.TCP in settings.transports:
-            self._tcp.append(TcpListener(self._loop, address, self._receive, self._malformed, self._failed))
+        for name in settings.transports:
+            if name is not ListenTransport.UDP:
+                self._streams.append(self._open_stream(name, address))
+
+    def _open_stream(self, name: ListenTransport, address: tuple[str, int]) -> StreamListener:
+        return StreamListener(
+            self._loop,
+            address,
+            StreamHandlers(self._receive, self._malformed, self._failed, self._lost),
+            transport=Transport(name.upper()),
+            limits=self._limits,
+            certificates=self._certificates if name.is_secured else None,
+            origins=self._origins,
+        )
 
     async def start(self, handlers: Handlers) -> None:
         """Begin to receive."""
         self._handlers = handlers
-        for tcp in self._tcp:
-            await tcp.start()
+        for stream in self._streams:
+            await stream.start()
         for udp in self._udp:
             udp.start()
+        if self._certificates is not None:
+            self._reloader = self._loop.call_later(RELOAD_S, self._reload, self._certificates)
 
     def send(self, data: bytes, target: Hop | Flow) -> None:
         """Send a message; if it turns out that the target cannot be reached, `failed` is told later."""
@@ -108,8 +144,10 @@ class SipEndpoint:
         self._handlers = None
         for udp in self._udp:
             udp.close()
-        for tcp in self._tcp:
-            await tcp.close()
+        if self._reloader is not None:
+            self._reloader.cancel()
+        for stream in self._streams:
+            await stream.close()
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -123,19 +161,25 @@ class SipEndpoint:
 
     def counters(self) -> dict[str, int]:
         """Count what an operator wants to see of the wire."""
-        return {
+        counters = {
             "udp_received": sum(udp.received for udp in self._udp),
             "udp_sent": sum(udp.sent for udp in self._udp),
             "udp_receive_drops": sum(udp.receive_drops for udp in self._udp),
             "udp_send_drops": sum(udp.send_drops for udp in self._udp),
-            "tcp_connections": sum(tcp.connections for tcp in self._tcp),
+            "tcp_connections": 0,
         }
+        for stream in self._streams:
+            name = f"{stream.transport.lower()}_connections"
+            counters[name] = counters.get(name, 0) + stream.connections
+        counters["connections_refused"] = sum(stream.refused for stream in self._streams)
+        counters["connections_lost"] = sum(stream.lost for stream in self._streams)
+        return counters
 
     # ------------------------------------------------------------------ choosing a listener
 
     @property
     def _listeners(self) -> list[_Listener]:
-        return [*self._udp, *self._tcp]
+        return [*self._udp, *self._streams]
 
     def _listener_for(self, target: Hop | Flow) -> _Listener | None:
         if isinstance(target, Flow):
@@ -170,6 +214,20 @@ class SipEndpoint:
     def _failed(self, target: Hop | Flow, reason: str) -> None:
         if self._handlers is not None:
             self._handlers.failed(target, reason)
+
+    def _lost(self, flow: Flow, reason: str) -> None:
+        if self._handlers is not None:
+            self._handlers.lost(flow, reason)
+
+    def _reload(self, certificates: Certificates) -> None:
+        """Use changed certificate files; those that are no use leave things as they were."""
+        self._reloader = self._loop.call_later(RELOAD_S, self._reload, certificates)
+        assert self._handlers is not None  # noqa: S101  started, and not closed
+        try:
+            if certificates.reload():
+                self._handlers.reloaded(None)
+        except StartupError as fault:
+            self._handlers.reloaded(fault)
 
     def _fail_later(self, target: Hop | Flow, reason: str) -> None:
         self._loop.call_soon(self._failed, target, reason)

@@ -42,6 +42,7 @@ class UdpListener:
         receive: Callable[[Message, Flow], None],
         malformed: Callable[[bytes, ParseError, Flow], None],
     ) -> None:
+        self.transport = Transport.UDP
         self._loop = loop
         self._receive = receive
         self._malformed = malformed

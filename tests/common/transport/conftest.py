@@ -14,6 +14,7 @@ import pytest
 import uvloop
 
 from opencscf.common.errors import ParseError, StartupError
+from opencscf.common.node.connection_settings import ConnectionSettings, TlsSettings
 from opencscf.common.node.settings import ListenSettings, ListenTransport
 from opencscf.common.sip.flow import Flow, Hop
 from opencscf.common.sip.message import Message, Request
@@ -31,6 +32,8 @@ class Heard:
         self.received: asyncio.Queue[tuple[Message, Flow]] = asyncio.Queue()
         self.malformed: asyncio.Queue[tuple[bytes, ParseError, Flow]] = asyncio.Queue()
         self.failed: asyncio.Queue[tuple[Hop | Flow, str]] = asyncio.Queue()
+        self.lost: asyncio.Queue[tuple[Flow, str]] = asyncio.Queue()
+        self.reloaded: asyncio.Queue[StartupError | None] = asyncio.Queue()
         self.address = endpoint.addresses[0]
 
     def handlers(self) -> Handlers:
@@ -38,22 +41,29 @@ class Heard:
             receive=lambda message, flow: self.received.put_nowait((message, flow)),
             malformed=lambda data, error, flow: self.malformed.put_nowait((data, error, flow)),
             failed=lambda target, reason: self.failed.put_nowait((target, reason)),
+            lost=lambda flow, reason: self.lost.put_nowait((flow, reason)),
+            reloaded=self.reloaded.put_nowait,
         )
 
 
-def open_at_free_ports(settings: list[ListenSettings]) -> SipEndpoint:
+def open_at_free_ports(settings: list[ListenSettings], **options: Any) -> SipEndpoint:
     """Open an endpoint; the port that is free for UDP may not be for TCP, and then another one is tried."""
     for _ in range(20):
         with contextlib.suppress(StartupError):
-            return SipEndpoint(asyncio.get_running_loop(), settings)
-    return SipEndpoint(asyncio.get_running_loop(), settings)
+            return SipEndpoint(asyncio.get_running_loop(), settings, **options)
+    return SipEndpoint(asyncio.get_running_loop(), settings, **options)
 
 
 @asynccontextmanager
-async def listening(*addresses: str, transports: tuple[ListenTransport, ...] | None = None) -> AsyncIterator[Heard]:
-    chosen = transports or (ListenTransport.UDP, ListenTransport.TCP)
-    settings = [ListenSettings(address, 0, chosen) for address in addresses or ("127.0.0.1",)]
-    heard = Heard(open_at_free_ports(settings))
+async def listening(
+    *addresses: str,
+    transports: tuple[ListenTransport, ...] = (ListenTransport.UDP, ListenTransport.TCP),
+    connections: ConnectionSettings | None = None,
+    tls: TlsSettings | None = None,
+    origins: tuple[str, ...] = (),
+) -> AsyncIterator[Heard]:
+    settings = [ListenSettings(address, 0, transports) for address in addresses or ("127.0.0.1",)]
+    heard = Heard(open_at_free_ports(settings, connections=connections, tls=tls, origins=origins))
     await heard.endpoint.start(heard.handlers())
     try:
         yield heard

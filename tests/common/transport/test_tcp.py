@@ -1,10 +1,12 @@
 import asyncio
+import contextlib
 import socket
 from typing import Any
 
 import pytest
 
 from opencscf.common.errors import StartupError
+from opencscf.common.node.connection_settings import ConnectionSettings
 from opencscf.common.sip.flow import Flow, Hop, Transport
 from opencscf.common.transport import tcp
 from opencscf.common.transport.udp import bind
@@ -184,11 +186,10 @@ def test_silent_connections_are_closed(run: Any, listen: Any, options: Any, monk
     monkeypatch.setattr(tcp, "SWEEP_S", 0.02)
 
     async def scenario() -> None:
-        async with listen() as heard:
+        async with listen(connections=ConnectionSettings(silent_s=0.3)) as heard:
             good_reader, good = await asyncio.open_connection(*heard.address)
             good.write(bytes(options))
             _, flow = await heard.received.get()
-            monkeypatch.setattr(tcp, "SILENT_S", 0.05)
             reader, silent = await asyncio.open_connection(*heard.address)
             silent.write(b"OPTIONS sip:")
             assert await reader.read() == b""
@@ -200,11 +201,69 @@ def test_silent_connections_are_closed(run: Any, listen: Any, options: Any, monk
     run(scenario())
 
 
-def test_connections_are_limited(run: Any, listen: Any, options: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tcp, "MAX_CONNECTIONS", 1)
+def test_connections_that_were_idle_for_too_long_are_closed(
+    run: Any, listen: Any, options: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp, "SWEEP_S", 0.02)
 
     async def scenario() -> None:
-        async with listen() as heard, listen() as other:
+        async with listen(connections=ConnectionSettings(silent_s=0.05, idle_s=0.1)) as heard:
+            reader, writer = await asyncio.open_connection(*heard.address)
+            writer.write(bytes(options))
+            await heard.received.get()
+            assert await reader.read() == b""
+            assert heard.lost.empty()
+            writer.close()
+
+    run(scenario())
+
+
+def test_a_message_that_drips_in_is_not_waited_for(
+    run: Any, listen: Any, options: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp, "SWEEP_S", 0.02)
+
+    async def scenario() -> None:
+        async with listen(connections=ConnectionSettings(message_s=0.2)) as heard:
+            reader, writer = await asyncio.open_connection(*heard.address)
+            writer.write(bytes(options) + b"\r\n")  # half a ping is no message
+            await heard.received.get()
+            for byte in bytes(options):
+                writer.write(bytes([byte]))
+                await asyncio.sleep(0.01)
+                if not heard.lost.empty():
+                    break
+            flow, reason = await heard.lost.get()
+            assert (flow.remote, reason) == (writer.get_extra_info("sockname"), "a message did not end in 0.2 s")
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+            assert heard.endpoint.counters()["connections_lost"] == 1
+            writer.close()
+
+    run(scenario())
+
+
+def test_half_a_ping_is_no_message_that_must_end(
+    run: Any, listen: Any, options: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp, "SWEEP_S", 0.02)
+
+    async def scenario() -> None:
+        async with listen(connections=ConnectionSettings(message_s=0.05)) as heard:
+            reader, writer = await asyncio.open_connection(*heard.address)
+            writer.write(bytes(options) + b"\r\n")
+            _, flow = await heard.received.get()
+            await asyncio.sleep(0.2)
+            heard.endpoint.send(b"alive", flow)
+            assert await reader.readexactly(5) == b"alive"
+            writer.close()
+
+    run(scenario())
+
+
+def test_connections_are_limited(run: Any, listen: Any, options: Any) -> None:
+    async def scenario() -> None:
+        async with listen(connections=ConnectionSettings(max_connections=1)) as heard, listen() as other:
             _, first = await asyncio.open_connection(*heard.address)
             first.write(bytes(options))
             await heard.received.get()
@@ -212,10 +271,50 @@ def test_connections_are_limited(run: Any, listen: Any, options: Any, monkeypatc
             assert await reader.read() == b""
             heard.endpoint.send(bytes(options), hop_to(other.address))
             assert (await heard.failed.get())[1] == "too many connections"
+            assert heard.endpoint.counters()["connections_refused"] == 1
             first.close()
             second.close()
 
     run(scenario())
+
+
+def test_connections_of_one_source_are_limited(run: Any, listen: Any, options: Any) -> None:
+    async def scenario() -> None:
+        async with listen(connections=ConnectionSettings(max_per_source=1)) as heard:
+            _, first = await asyncio.open_connection(*heard.address)
+            first.write(bytes(options))
+            await heard.received.get()
+            reader, second = await asyncio.open_connection(*heard.address)
+            assert await reader.read() == b""
+            assert (await heard.lost.get())[1] == "too many connections from there"
+            _, third = await asyncio.open_connection(*heard.address, local_addr=("127.0.0.8", 0))
+            third.write(bytes(options))
+            await heard.received.get()
+            first.close()
+            await first.wait_closed()
+            while heard.endpoint.counters()["tcp_connections"] > 1:  # noqa: ASYNC110  nobody tells
+                await asyncio.sleep(0)
+            _, fourth = await asyncio.open_connection(*heard.address)
+            fourth.write(bytes(options))
+            await heard.received.get()
+            for writer in (second, third, fourth):
+                writer.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("host", "source"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8:0:1::7", "2001:db8:0:1::/64"),
+        ("2001:db8:0:1:ffff::1", "2001:db8:0:1::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+    ],
+)
+def test_a_source_is_what_one_subscriber_has(host: str, source: str) -> None:
+    assert tcp.source_of(host) == source
 
 
 def test_a_busy_port_is_one_line() -> None:
