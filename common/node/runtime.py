@@ -27,15 +27,26 @@ from opencscf.common.actions import (
 )
 from opencscf.common.errors import ParseError, PeerUnavailable
 from opencscf.common.events import Core, RequestReceived, Started, TimerFired
-from opencscf.common.sip.flow import Flow, Transport
+from opencscf.common.sip.flow import Flow, Hop, Transport
 from opencscf.common.sip.message import Request
 from opencscf.common.sip.parser import parse_for_rejection
 from opencscf.common.sip.proxy import next_hop_uri
-from opencscf.common.sip.stack import Decide, Effect, Exchange, Leg, Send, SipStack, StartStackTimer, Target, ToCore
+from opencscf.common.sip.stack import (
+    Decide,
+    Effect,
+    Exchange,
+    Leg,
+    NextTarget,
+    Send,
+    SipStack,
+    StartStackTimer,
+    Target,
+    Targets,
+    ToCore,
+)
 
 if TYPE_CHECKING:
     from opencscf.common.node.clock import Clock, TimerWheel
-    from opencscf.common.sip.flow import Hop
     from opencscf.common.sip.message import Message
     from opencscf.common.sip.timers import Timer
     from opencscf.common.sip.uri import SipUri
@@ -64,6 +75,10 @@ class Resolver(Protocol):
 
     def lookup(self, uri: SipUri, callback: Callable[[tuple[Hop, ...] | PeerUnavailable], None]) -> None:
         """Call back with at least one hop or the reason, at once if it is known."""
+        ...
+
+    def failed(self, hop: Hop) -> None:
+        """Offer a hop last for a while, because it has just failed."""
         ...
 
 
@@ -100,7 +115,7 @@ class _Search:
         self.forward = forward
         self.request = forward.branches[0].request  # each branch names the transaction and tells the same story
         self.running = running
-        self.targets: list[Target | PeerUnavailable | None] = [branch.flow for branch in forward.branches]
+        self.targets: list[Targets | None] = [(branch.flow,) if branch.flow else None for branch in forward.branches]
         self.missing = self.targets.count(None)
 
 
@@ -171,14 +186,14 @@ class Runtime:
         self._reject(parse_for_rejection(data), fault, flow)
 
     def _reject(self, message: Message | None, fault: ParseError, flow: Flow) -> None:
-        self._log.event("warning", "malformed", peer=_text(flow), reason=fault.reason, offset=fault.offset)
+        self._log.event("warning", "malformed", peer=str(flow), reason=fault.reason, offset=fault.offset)
         if isinstance(message, Request) and message.method != "ACK":
             message.flow = flow
             self._send(self._stack.stateless_response(message, fault.status, _phrase(fault.reason)))
 
     def failed(self, target: Target, reason: str) -> None:
         """Take the news that a target cannot be reached."""
-        self._log.event("warning", "unreachable", peer=_text(target), reason=reason)
+        self._log.event("warning", "unreachable", peer=str(target), reason=reason)
         self._perform_effects(self._stack.on_transport_failure(target, reason))
 
     def tick(self) -> None:
@@ -210,18 +225,26 @@ class Runtime:
                 self._take(self._guarded(effect.request, self._core.on_event, received), effect.request)
             elif isinstance(effect, Decide):
                 self._decide(effect)
+            elif isinstance(effect, NextTarget):
+                self._tell_failure(effect)
             else:
                 assert_never(effect)
 
     def _send(self, send: Send) -> None:
         data = bytes(send.message)
         if len(data) > MAX_UDP_BYTES and send.target.transport is Transport.UDP:
-            self._log.event("warning", "too large", peer=_text(send.target), octets=len(data), **_story(send.message))
+            self._log.event("warning", "too large", peer=str(send.target), octets=len(data), **_story(send.message))
             if isinstance(send.message, Request):
                 self._perform_effects(self._stack.on_too_large(send.message))
             return
         self._log.message("out", send.message, send.target)
         self._wire.send(data, send.target)
+
+    def _tell_failure(self, news: NextTarget) -> None:
+        fields = {"peer": str(news.failed), "reason": news.reason, "next": str(news.target)}
+        self._log.event("warning", "next-target", **fields, **_story(news.request))
+        if isinstance(news.failed, Hop):
+            self._resolver.failed(news.failed)
 
     def _decide(self, decide: Decide) -> None:
         """Let the core see a response, in the order in which the responses of its exchange came."""
@@ -298,7 +321,7 @@ class Runtime:
             self._resolver.lookup(uri, partial(self._found, search, index))
 
     def _found(self, search: _Search, index: int, result: tuple[Hop, ...] | PeerUnavailable) -> None:
-        search.targets[index] = result if isinstance(result, PeerUnavailable) else result[0]
+        search.targets[index] = result
         search.missing -= 1
         if not search.missing:
             self._resolving.discard(search.request.transaction_id)
@@ -415,8 +438,3 @@ def _story(message: Message | None) -> dict[str, object]:
 def _phrase(reason: str) -> str:
     """Make a reason fit for a status line: printable ASCII, no line ends (RFC 3261 25.1)."""
     return "".join(character for character in reason if " " <= character <= "~")[:100]
-
-
-def _text(target: Target) -> str:
-    host, port = target.remote if isinstance(target, Flow) else (target.host, target.port)
-    return f"[{host}]:{port}/{target.transport.lower()}" if ":" in host else f"{host}:{port}/{target.transport.lower()}"

@@ -27,15 +27,18 @@ class Transport(enum.StrEnum):
 class Hop(NamedTuple):
     """An address to send to: `host` is an IP literal without brackets.
 
-    `name` is set for TLS only: the domain, in lower case, that the peer's certificate must be for (RFC 5922 7). It counts
-    in comparisons, since a connection that was verified for one domain is none to another; without it, the certificate
-    must be for the address.
+    `name` is set for TLS only: the domain, in lower case, that the peer's certificate must be for (RFC 5922 7). It
+    counts in comparisons, since a connection that was verified for one domain is none to another; without it, the
+    certificate must be for the address.
     """
 
     transport: Transport
     host: str
     port: int
     name: str = ""
+
+    def __str__(self) -> str:
+        return _text(self.transport, self.host, self.port)
 
     @property
     def is_ipv6(self) -> bool:
@@ -55,6 +58,9 @@ class Flow(NamedTuple):
     remote: tuple[str, int]
     connection: int = 0
 
+    def __str__(self) -> str:
+        return _text(self.transport, *self.remote)
+
     @property
     def hop(self) -> Hop:
         """The address at the flow's other end."""
@@ -64,3 +70,8 @@ class Flow(NamedTuple):
     def is_ipv6(self) -> bool:
         """Whether the flow runs over IPv6."""
         return ":" in self.remote[0]
+
+
+def _text(transport: Transport, host: str, port: int) -> str:
+    """Write an address the way people do: IPv6 in brackets, the transport behind."""
+    return f"[{host}]:{port}/{transport.lower()}" if ":" in host else f"{host}:{port}/{transport.lower()}"

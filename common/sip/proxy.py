@@ -151,6 +151,10 @@ class ResponseContext:
         """Whether the branch still lacks its final response."""
         return not self._branches[branch].is_final
 
+    def on_next_target(self, branch: int) -> None:
+        """Begin a branch anew: its request goes to another target (RFC 3263 4.3)."""
+        self._branches[branch] = _Branch()
+
     def on_response(self, branch: int, response: Response) -> list[Verdict]:
         """Take a response, own Via removed, from a branch."""
         status = response.status

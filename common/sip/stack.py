@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from opencscf.common.errors import ParseError, PeerUnavailable
 from opencscf.common.sip import proxy
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 Target: TypeAlias = Hop | Flow
 
+_WHY_GIVEN_UP = {408: "does not answer", 503: "cannot be reached"}  # for which another target is tried
 MAX_SERVER_TRANSACTIONS = 50_000  # beyond this new requests are answered 503 without state
 RETRY_AFTER_S = 5  # what such a 503 asks for
 
@@ -76,7 +77,7 @@ class Exchange:
 class Leg:
     """One client transaction of an exchange, or the CANCEL for one."""
 
-    __slots__ = ("branch", "cancelled_at", "exchange", "progress_at", "request", "target", "transaction")
+    __slots__ = ("branch", "cancelled_at", "exchange", "progress_at", "request", "spare", "target", "transaction")
 
     def __init__(
         self,
@@ -88,12 +89,20 @@ class Leg:
         now: float,
     ) -> None:
         self.exchange = exchange
+        self.spare: Spare | None = None
         self.branch = branch  # -1 for a CANCEL, whose responses nobody waits for
         self.request: Request | None = request  # for a CANCEL; let go of when the transaction ends
         self.transaction = transaction
         self.target = target
         self.progress_at = now  # when Timer C was last set (16.7 step 2)
         self.cancelled_at: float | None = None
+
+
+class Spare(NamedTuple):
+    """What a branch is sent anew from when its target fails: the request as the core gave it, and where else to go."""
+
+    request: Request
+    targets: tuple[Target, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +138,19 @@ class Decide:
     is_final: bool
 
 
-Effect: TypeAlias = Send | StartStackTimer | ToCore | Decide
+@dataclass(frozen=True, slots=True)
+class NextTarget:
+    """A target failed, and the request goes to another one (RFC 3263 4.3)."""
+
+    request: Request
+    failed: Target
+    reason: str
+    target: Target
+
+
+Effect: TypeAlias = Send | StartStackTimer | ToCore | Decide | NextTarget
+# The targets of a branch in the order to try them, or why there is none.
+Targets: TypeAlias = "tuple[Target, ...] | PeerUnavailable"
 
 
 class SipStack:
@@ -139,6 +160,7 @@ class SipStack:
         """Take the source of branches and tags, the timer values and the listener address that faces a target."""
         self._ids = ids
         self._timers = timers
+        self._impatient = timers.with_another_target()
         self._local_for = local_for
         self._table: TransactionTable[Leg, Exchange] = TransactionTable()
         self._now = 0.0  # of the input being worked on
@@ -230,10 +252,12 @@ class SipStack:
         exchange = self._table.find_server(request)
         return exchange is not None and exchange.context is None and not exchange.is_answered
 
-    def forward(
-        self, forward: Forward, targets: list[Target | PeerUnavailable], now: float, resume: object = None
-    ) -> list[Effect]:
-        """Proxy a request to the targets found for its branches (16.6); `resume` waits for the final response."""
+    def forward(self, forward: Forward, targets: list[Targets], now: float, resume: object = None) -> list[Effect]:
+        """Proxy a request to the targets found for its branches (16.6); `resume` waits for the final response.
+
+        A branch goes to its first target, and to the next one when that cannot be reached, does not answer, or answers
+        503 (RFC 3263 4.3).
+        """
         self._now = now
         first = forward.branches[0].request
         if first.method == "ACK":
@@ -247,22 +271,40 @@ class SipStack:
         is_invite = first.method == "INVITE"
         exchange.forward = forward
         exchange.resume = resume
+        exchange.failure = None
         exchange.context = proxy.ResponseContext(len(targets), is_invite=is_invite)
         effects: list[Effect] = []
-        for index, (branch, target) in enumerate(zip(forward.branches, targets, strict=True)):
-            if isinstance(target, PeerUnavailable):
-                effects += self._fail_branch(exchange, index, target)
+        for index, (branch, found) in enumerate(zip(forward.branches, targets, strict=True)):
+            if isinstance(found, PeerUnavailable):
+                effects += self._fail_branch(exchange, index, found)
             else:
-                request = self._prepare(forward, branch.request, exchange.request.flow, target)
-                effects += self._start_client(exchange, index, request, target)
+                effects += self._try(exchange, index, branch.request, found)
         return effects
 
-    def _forward_ack(self, forward: Forward, targets: list[Target | PeerUnavailable]) -> list[Effect]:
+    def _forward_ack(self, forward: Forward, targets: list[Targets]) -> list[Effect]:
         return [
-            Send(self._prepare(forward, branch.request, None, target), target)
-            for branch, target in zip(forward.branches, targets, strict=True)
-            if not isinstance(target, PeerUnavailable)
+            Send(self._prepare(forward, branch.request, None, found[0]), found[0])
+            for branch, found in zip(forward.branches, targets, strict=True)
+            if not isinstance(found, PeerUnavailable)
         ]
+
+    def _try(self, exchange: Exchange, branch: int, request: Request, targets: tuple[Target, ...]) -> list[Effect]:
+        """Send a branch to the first of its targets."""
+        assert exchange.forward is not None  # noqa: S101
+        spare = Spare(request.copy(), targets[1:]) if len(targets) > 1 else None
+        prepared = self._prepare(exchange.forward, request, exchange.request.flow, targets[0])
+        return self._start_client(exchange, branch, prepared, targets[0], spare)
+
+    def _try_next(self, leg: Leg, reason: str) -> list[Effect] | None:
+        """Send a branch whose target has failed to its next one; None if there is none, or no need any more."""
+        context, spare, leg.spare = leg.exchange.context, leg.spare, None
+        if spare is None or context is None or leg.exchange.is_cancelled or not context.is_pending(leg.branch):
+            return None
+        if leg.cancelled_at is not None or context.is_answered:
+            return None
+        context.on_next_target(leg.branch)
+        news = NextTarget(spare.request, leg.target, reason, spare.targets[0])
+        return [news, *self._try(leg.exchange, leg.branch, spare.request, spare.targets)]
 
     def _prepare(self, forward: Forward, request: Request, inbound: Flow | None, target: Target) -> Request:
         """Finish a copy for the wire: 16.6 steps 3, 4 and 8."""
@@ -296,7 +338,7 @@ class SipStack:
         failed = [leg for leg in self._table.clients if leg.target == target]
         effects: list[Effect] = []
         for leg in failed:
-            leg.exchange.failure = PeerUnavailable(f"{target.hop if isinstance(target, Flow) else target}", reason)
+            leg.exchange.failure = PeerUnavailable(str(target), reason)
             effects += self._from_client(leg, leg.transaction.on_transport_error())
         return effects
 
@@ -359,14 +401,16 @@ class SipStack:
 
     def _end_leg(self, leg: Leg) -> None:
         self._table.remove_client(leg.transaction)
-        leg.request = None
-        if leg.branch >= 0:
-            leg.exchange.legs.pop(leg.branch, None)
+        leg.request = leg.spare = None
+        if leg.exchange.legs.get(leg.branch) is leg:
+            del leg.exchange.legs[leg.branch]
 
     def _deliver(self, leg: Leg, response: Response) -> list[Effect]:
         context = leg.exchange.context
         if leg.branch < 0 or context is None:
             return []
+        if response.status == 503 and (effects := self._try_next(leg, "answers 503")) is not None:
+            return effects
         upstream = response.copy()
         upstream.remove_first_value("Via")  # 16.7 step 3
         if not upstream.has("Via"):
@@ -379,6 +423,9 @@ class SipStack:
         context = leg.exchange.context
         if leg.branch < 0 or context is None or not context.is_pending(leg.branch):
             return []
+        reason = _WHY_GIVEN_UP.get(status)
+        if reason is not None and (effects := self._try_next(leg, reason)) is not None:
+            return effects
         if leg.exchange.is_cancelled:
             status = 487
         return self._carry_out(leg.exchange, context.on_response(leg.branch, self._make(leg.exchange, status)))
@@ -407,12 +454,16 @@ class SipStack:
             response = self._make(exchange, 500, "Next hop unavailable")  # 16.7 step 6
         return self._reply(exchange, response)
 
-    def _start_client(self, exchange: Exchange, branch: int, request: Request, target: Target) -> list[Effect]:
+    def _start_client(
+        self, exchange: Exchange, branch: int, request: Request, target: Target, spare: Spare | None = None
+    ) -> list[Effect]:
         is_invite = request.method == "INVITE"
         machine = InviteClientTransaction if is_invite else NonInviteClientTransaction
         key = request.via.branch or ""  # ours, or its INVITE's
-        transaction = machine(request, key=key, reliable=target.transport.is_reliable, timers=self._timers)
+        timers = self._timers if spare is None else self._impatient
+        transaction = machine(request, key=key, reliable=target.transport.is_reliable, timers=timers)
         leg = Leg(exchange, branch, request, transaction, target, self._now)
+        leg.spare = spare
         self._table.add_client(transaction, leg)
         if branch >= 0:
             exchange.legs[branch] = leg

@@ -8,7 +8,7 @@ the machine goes on at once instead of starting them.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 MIN_TIMER_D = 32.0  # s, RFC 3261 17.1.1.2: at least this, so that every retransmission of a final response is answered
 
@@ -55,6 +55,17 @@ class TimerValues:
         for letter in "ik":
             object.__setattr__(self, f"timer_{letter}", self.t4)
         object.__setattr__(self, "timer_d", max(MIN_TIMER_D, 64 * self.t1))
+
+    def with_another_target(self) -> TimerValues:
+        """Shorten the timeouts for a target that is not the last one (RFC 3263 4.3).
+
+        After 64*T1 the caller itself would have given up. An INVITE is answered 100 at once; other requests may wait
+        for their server's own peers.
+        """
+        values = replace(self)
+        object.__setattr__(values, "timer_b", 8 * self.t1)
+        object.__setattr__(values, "timer_f", 20 * self.t1)
+        return values
 
 
 UE_TIMERS = TimerValues(t1=2.0, t2=16.0, t4=17.0)  # between the UE and the P-CSCF, TS 24.229 7.7

@@ -379,6 +379,9 @@ class _Resolver:
     def __init__(self, hosts: Mapping[str, Sequence[str]]) -> None:
         self._hosts = hosts
 
+    def failed(self, hop: Hop) -> None:
+        pass
+
     def lookup(self, uri: SipUri, callback: Callable[[tuple[Hop, ...] | PeerUnavailable], None]) -> None:
         host = self._hosts.get(uri.host, [uri.host])[0]
         if not host.replace(".", "").isdecimal():

@@ -33,6 +33,7 @@ from opencscf.common.sip.uri import SipUri
 
 UE = Flow(Transport.UDP, ("127.0.1.10", 5060), ("127.0.2.1", 5062))
 CORE = Hop(Transport.UDP, "127.0.1.12", 5060)
+OTHER = Hop(Transport.UDP, "127.0.1.13", 5060)
 
 
 def request(method: str = "MESSAGE", number: int = 1) -> Request:
@@ -55,6 +56,7 @@ class World:
         self.lines: list[tuple[str, str, dict[str, object]]] = []
         self.saves: list[tuple[Save, Reply]] = []
         self.lookups: list[tuple[str, Callable[[tuple[Hop, ...] | PeerUnavailable], None]]] = []
+        self.avoided: list[Hop] = []
         self.clock = FakeClock(1000.0)
         wheel: TimerWheel[tuple[object, Hashable]] = TimerWheel(0.1, start=1000.0)
         stack = SipStack(ids=Ids(seed=1), timers=TimerValues(), local_for=lambda target: ("127.0.1.10", 5060))
@@ -70,9 +72,14 @@ class World:
     def send(self, data: bytes, target: Target) -> None:
         self.sent.append((parse(data), target))
 
+    def failed(self, hop: Hop) -> None:
+        self.avoided.append(hop)
+
     def lookup(self, uri: SipUri, callback: Callable[[tuple[Hop, ...] | PeerUnavailable], None]) -> None:
         if uri.host == "slow.test":
             self.lookups.append((uri.host, callback))
+        elif uri.host == "pair.test":
+            callback((CORE, OTHER))
         elif uri.host == "nowhere.test":
             callback(PeerUnavailable("nowhere.test", "no such name"))
         else:
@@ -378,3 +385,20 @@ def test_malformed_headers_that_the_parser_lets_through(world: World, header: st
     assert [line[:2] for line in world.lines] == [("warning", "malformed")]
     world.runtime.receive(request(number=2), UE)
     assert len(world.events) == 1  # the next one reaches the core
+
+
+def test_the_next_hop_is_tried_and_one_line_tells_why(world: World) -> None:
+    """RFC 3263 4.3."""
+    message = request()
+    message.uri = "sip:pair.test"
+    world.decide = lambda event: (
+        [Forward((Branch(event.request.copy()),))] if isinstance(event, RequestReceived) else []
+    )
+    world.runtime.receive(message, UE)
+    world.runtime.failed(CORE, "connection refused")
+    assert [target for _, target in world.sent] == [CORE, OTHER]
+    assert world.avoided == [CORE]
+    level, event, fields = world.lines[-1]
+    assert (level, event) == ("warning", "next-target")
+    assert (fields["peer"], fields["next"]) == ("127.0.1.12:5060/udp", "127.0.1.13:5060/udp")
+    assert fields["reason"] == "cannot be reached"

@@ -61,6 +61,9 @@ class Proxy:
     def send(self, data: bytes, target: Target) -> None:
         self.sent.append((data, target))
 
+    def failed(self, hop: Hop) -> None:
+        pass
+
     def lookup(self, uri: SipUri, callback: Callable[[tuple[Hop, ...] | PeerUnavailable], None]) -> None:
         self.looked_up.append(str(uri))
         callback((NEXT,))

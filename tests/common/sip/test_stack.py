@@ -8,7 +8,7 @@ from opencscf.common.ids import Ids
 from opencscf.common.sip.flow import Flow, Hop, Transport
 from opencscf.common.sip.message import Message, Request, Response
 from opencscf.common.sip.parser import parse
-from opencscf.common.sip.stack import Decide, Effect, Send, SipStack, StartStackTimer, Target, ToCore
+from opencscf.common.sip.stack import Decide, Effect, NextTarget, Send, SipStack, StartStackTimer, Target, ToCore
 from opencscf.common.sip.timers import Timer, TimerValues
 
 UE = Flow(Transport.UDP, ("127.0.1.10", 5060), ("127.0.2.1", 5062))
@@ -54,7 +54,7 @@ def sent(effects: list[Effect], index: int = 0) -> Message:
 
 def forward(received: Request, stack: SipStack, *targets: Target, now: float = 0.0) -> list[Effect]:
     branches = tuple(Branch(received.copy()) for _ in targets)
-    return stack.forward(Forward(branches), list(targets), now)
+    return stack.forward(Forward(branches), [(target,) for target in targets], now)
 
 
 def test_an_invite_is_answered_100_at_once_and_its_retransmission_again(stack: SipStack) -> None:
@@ -112,7 +112,7 @@ def test_record_route(stack: SipStack, names: RecordRoute, target: Target, route
     received = request()
     stack.receive(received, 0.0)
     action = Forward((Branch(received.copy()),), record_route=names)
-    assert sent(stack.forward(action, [target], 0.0)).values("Record-Route") == routes
+    assert sent(stack.forward(action, [(target,)], 0.0)).values("Record-Route") == routes
 
 
 def test_parallel_forking_and_cancel_of_the_loser(stack: SipStack) -> None:
@@ -214,7 +214,7 @@ def test_an_unresolvable_branch_does_not_stop_the_other(stack: SipStack) -> None
     received = request()
     stack.receive(received, 0.0)
     branches = (Branch(received.copy()), Branch(received.copy()))
-    effects = stack.forward(Forward(branches), [PeerUnavailable("nowhere.test", "no such name"), CORE], 0.0)
+    effects = stack.forward(Forward(branches), [PeerUnavailable("nowhere.test", "no such name"), (CORE,)], 0.0)
     assert [target for _, target in sends(effects)] == [CORE]
     effects = stack.receive(answer(sent(effects), 486), 0.1)
     assert sends(effects)[1] == ("SIP/2.0 486 Busy Here", UE)
@@ -255,7 +255,7 @@ def test_a_handler_sees_each_response_first(stack: SipStack) -> None:
     received = request()
     stack.receive(received, 0.0)
     action = Forward((Branch(received.copy()),), on_response=lambda response, now: [])
-    out = sent(stack.forward(action, [CORE], 0.0))
+    out = sent(stack.forward(action, [(CORE,)], 0.0))
     decisions = [e for e in stack.receive(answer(out, 183), 0.1) if isinstance(e, Decide)]
     assert [(d.response.status, d.is_final) for d in decisions] == [(183, False)]
     assert sends(stack.relay(decisions[0].response)) == [("SIP/2.0 183 Session Progress", UE)]
@@ -282,3 +282,78 @@ def test_ended_exchanges_need_no_garbage_collector(stack: SipStack) -> None:
         stack.on_timer(timer.owner, timer.timer, 40.0)
     assert exchange.legs == {}
     assert (exchange.forward, exchange.context, leg.request) == (None, None, None)
+
+
+# ---------------------------------------------------------------------- RFC 3263 4.3: the next target
+
+
+def fork_over(received: Request, stack: SipStack, *targets: Target) -> list[Effect]:
+    """Forward one branch that has several targets."""
+    return stack.forward(Forward((Branch(received.copy()),), RecordRoute("mo", "mo")), [targets], 0.0)
+
+
+@pytest.mark.parametrize("trouble", ["503", "silence", "transport"])
+@pytest.mark.parametrize("method", ["INVITE", "MESSAGE"])
+def test_the_next_target_is_tried(stack: SipStack, method: str, trouble: str) -> None:
+    """SP-07: on 503, timeout and transport error, with one Via, one Record-Route and a line that tells why."""
+    received = request(method)
+    stack.receive(received, 0.0)
+    started = fork_over(received, stack, CORE, OTHER)
+    first = sent(started)
+    match trouble:
+        case "503":
+            effects = stack.receive(answer(first, 503), 0.1)
+        case "silence":
+            name = Timer.B if method == "INVITE" else Timer.F
+            (timer,) = [e for e in started if isinstance(e, StartStackTimer) and e.timer is name]
+            assert timer.delay_s == (4.0 if method == "INVITE" else 10.0)  # not 32 s: the caller would have given up
+            effects = stack.on_timer(timer.owner, name, timer.delay_s)
+        case _:
+            effects = stack.on_transport_failure(CORE, "connection refused")
+    (news,) = [e for e in effects if isinstance(e, NextTarget)]
+    assert (news.failed, news.target) == (CORE, OTHER)
+    second, target = [(e.message, e.target) for e in effects if isinstance(e, Send)][-1]
+    assert target == OTHER
+    assert second.via.branch != first.via.branch
+    assert len(second.values("Via")) == len(first.values("Via")) == 2
+    assert second.values("Record-Route") == first.values("Record-Route")
+    assert second.max_forwards == first.max_forwards
+    assert sends(stack.receive(answer(second, 200), 5.0)) == [("SIP/2.0 200 OK", UE)]
+
+
+def test_the_last_target_gets_all_the_time_and_its_failure_is_the_answer(stack: SipStack) -> None:
+    received = request("MESSAGE")
+    stack.receive(received, 0.0)
+    fork_over(received, stack, CORE, OTHER)
+    effects = stack.on_transport_failure(CORE, "connection refused")
+    (timer,) = [e for e in effects if isinstance(e, StartStackTimer) and e.timer is Timer.F]
+    assert timer.delay_s == 32.0
+    assert sends(stack.on_timer(timer.owner, Timer.F, 32.0)) == [("SIP/2.0 408 Request Timeout", UE)]
+    assert stack.client_transactions == 0
+
+
+def test_an_answer_other_than_503_is_no_reason_to_try_another(stack: SipStack) -> None:
+    received = request("MESSAGE")
+    stack.receive(received, 0.0)
+    out = sent(fork_over(received, stack, CORE, OTHER))
+    assert sends(stack.receive(answer(out, 500), 0.1)) == [("SIP/2.0 500 Server Internal Error", UE)]
+
+
+def test_a_cancelled_call_is_not_tried_elsewhere(stack: SipStack) -> None:
+    received = request()
+    stack.receive(received, 0.0)
+    out = sent(fork_over(received, stack, CORE, OTHER))
+    stack.receive(answer(out, 100), 0.1)
+    stack.receive(request("CANCEL"), 0.2)
+    effects = stack.receive(answer(out, 503), 0.3)
+    assert [target for text, target in sends(effects) if text.startswith("INVITE")] == []
+
+
+def test_a_call_that_went_to_the_next_target_can_be_cancelled_there(stack: SipStack) -> None:
+    received = request()
+    stack.receive(received, 0.0)
+    out = sent(fork_over(received, stack, CORE, OTHER))
+    second = sent(stack.receive(answer(out, 503), 0.1), -1)
+    stack.receive(answer(second, 180), 0.2)
+    effects = stack.receive(request("CANCEL"), 0.3)
+    assert ("CANCEL sip:bob@ims.test SIP/2.0", OTHER) in sends(effects)
