@@ -141,7 +141,7 @@ class Node:
 
 def run(name: str, schema: type[S], build: Callable[[S, Context], Node], arguments: Sequence[str] | None = None) -> int:
     """Run a node until a signal stops it, and return its exit status; every fault is one line on stderr."""
-    parser = argparse.ArgumentParser(prog=name, description=schema.__doc__)
+    parser = argparse.ArgumentParser(prog=name, description=f"Run this host's {_title(name)} until a signal stops it.")
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the node's settings, in TOML")
     parser.add_argument("--check-config", action="store_true", help="only tell what is wrong with the settings")
     options = parser.parse_args(arguments)
@@ -159,6 +159,11 @@ def run(name: str, schema: type[S], build: Callable[[S, Context], Node], argumen
     except KeyboardInterrupt:  # before the signal's handler was there
         return 130
     return 0
+
+
+def _title(name: str) -> str:
+    """Write a node's name the way 3GPP does: P-CSCF."""
+    return f"{name[0]}-{name[1:]}".upper()
 
 
 async def _serve_until_signal(name: str, settings: S, build: Callable[[S, Context], Node]) -> None:

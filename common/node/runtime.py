@@ -233,7 +233,7 @@ class Runtime:
     def _send(self, send: Send) -> None:
         data = bytes(send.message)
         if len(data) > MAX_UDP_BYTES and send.target.transport is Transport.UDP:
-            self._log.event("warning", "too large", peer=str(send.target), octets=len(data), **_story(send.message))
+            self._log.event("warning", "too-large", peer=str(send.target), octets=len(data), **_story(send.message))
             if isinstance(send.message, Request):
                 self._perform_effects(self._stack.on_too_large(send.message))
             return

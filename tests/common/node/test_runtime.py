@@ -242,7 +242,7 @@ def test_a_request_that_fits_into_no_datagram_is_a_513(world: World, method: str
     world.pass_time(33)
     assert [status for status in world.statuses if status != 100][:1] == [513]
     assert world.runtime._stack.client_transactions == 0
-    assert ("warning", "too large") in [line[:2] for line in world.lines]
+    assert ("warning", "too-large") in [line[:2] for line in world.lines]
 
 
 def test_a_silent_hop_is_a_408(world: World) -> None:
