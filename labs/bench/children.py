@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import os
 import resource
+import shutil
 import signal
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +22,11 @@ PR_CAPBSET_DROP: Final = 24  # prctl(2)
 CAP_NET_ADMIN: Final = 12  # capabilities(7)
 
 _LIBC = ctypes.CDLL(None, use_errno=True)  # loaded before any fork
+
+
+def find_program(name: str) -> str | None:
+    """Find a program, also where only root's PATH leads."""
+    return shutil.which(name) or shutil.which(name, path="/usr/local/sbin:/usr/sbin:/sbin")
 
 
 async def spawn(

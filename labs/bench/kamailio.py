@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from opencscf.common.errors import StartupError
-from opencscf.labs.bench.children import spawn, stop
+from opencscf.labs.bench.children import find_program, spawn, stop
 from opencscf.labs.bench.load import fill
 from opencscf.labs.bench.scene import CSCFS, DIAMETER_PORT, DOMAIN, HSS, SIP_PORT, sip_uri
 from opencscf.labs.processes import last_line
@@ -46,7 +45,7 @@ class Installation:
 
 def find_kamailio() -> Installation:
     """Find Kamailio and the modules that are needed, or say where they come from."""
-    program = shutil.which("kamailio") or shutil.which("kamailio", path="/usr/sbin:/usr/local/sbin")
+    program = find_program("kamailio")
     if program is None:
         raise StartupError(f"kamailio is missing: {PACKAGES}")
     folders = [folder for pattern in MODULE_FOLDERS for folder in Path("/").glob(pattern[1:])]
@@ -109,10 +108,11 @@ class Kamailio:
 
     async def shared_bytes(self) -> int | None:
         """Ask how much shared memory is in use by all three."""
+        asker = find_program("kamcmd")
         total = 0
-        for name in CSCFS:
+        for name in CSCFS if asker else ():
             asking = await asyncio.create_subprocess_exec(
-                "kamcmd", "-s", f"unix:{self._folder}/{name}.ctl", "core.shmmem",
+                str(asker), "-s", f"unix:{self._folder}/{name}.ctl", "core.shmmem",
                 stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
             )  # fmt: skip
             words, _ = await asking.communicate()
@@ -120,7 +120,7 @@ class Kamailio:
             if used is None:
                 return None
             total += int(used[1])
-        return total
+        return total or None
 
     def _command(self, name: str) -> Sequence[str]:
         return [

@@ -9,14 +9,13 @@ import asyncio
 import contextlib
 import os
 import re
-import shutil
 import signal
 from dataclasses import dataclass
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from opencscf.common.errors import ParseError
-from opencscf.labs.bench.children import spawn, stop
+from opencscf.labs.bench.children import find_program, spawn, stop
 from opencscf.labs.bench.scene import UE_PORT
 
 if TYPE_CHECKING:
@@ -53,14 +52,15 @@ class Percentiles:
 
 def can_capture() -> bool:
     """Tell whether tcpdump is there, and whether we may run it."""
-    return shutil.which("tcpdump") is not None and (os.geteuid() == 0 or shutil.which("sudo") is not None)
+    return find_program("tcpdump") is not None and (os.geteuid() == 0 or find_program("sudo") is not None)
 
 
 @contextlib.asynccontextmanager
 async def captured(path: Path) -> AsyncIterator[None]:
     """Capture what UEs send and receive meanwhile; without the right to, `path` does not come to be."""
+    program = find_program("tcpdump") or "tcpdump"
     command = [
-        "tcpdump", "-i", "lo", "-n", "-q", "-s", str(SNAP_BYTES), "-B", "65536", "-U", "-Z", "root", "-w", str(path),
+        program, "-i", "lo", "-n", "-q", "-s", str(SNAP_BYTES), "-B", "65536", "-U", "-Z", "root", "-w", str(path),
         f"udp port {UE_PORT}",
     ]  # fmt: skip
     if os.geteuid() != 0:

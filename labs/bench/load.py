@@ -8,14 +8,13 @@ import csv
 import itertools
 import re
 import resource
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from opencscf.common.errors import StartupError
-from opencscf.labs.bench.children import spawn, stop
+from opencscf.labs.bench.children import find_program, spawn, stop
 from opencscf.labs.bench.scene import AMF, DOMAIN, OP, PCSCF, SCSCF, SIP_PORT, UE_PORT, K, SimulatedUe
 
 if TYPE_CHECKING:
@@ -122,7 +121,7 @@ WORDS: Final = {
 
 def find_sipp() -> str:
     """Find SIPp, or say where it comes from."""
-    path = shutil.which("sipp")
+    path = find_program("sipp")
     if path is None:
         raise StartupError("sipp is missing: apt-get install sip-tester")
     return path

@@ -75,10 +75,8 @@ def test_search_for_the_highest_rate(limit: int, tried: list[int]) -> None:
     assert best == max((rate for rate in tried if rate <= limit), default=0)
 
 
-def test_missing_sipp_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
+def test_missing_sipp_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     assert cli.main(["bench", "core", "--quick"]) == 1
     assert capsys.readouterr().err == "opencscf: sipp is missing: apt-get install sip-tester\n"
 

@@ -58,7 +58,7 @@ def test_sipp_that_ends_at_once_is_quoted(tmp_path: Path) -> None:
         read_result(tmp_path / "1-call.xml", 100, 0.1)
 
 
-def test_missing_sipp_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
+def test_missing_sipp_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     with pytest.raises(StartupError, match=r"^sipp is missing: apt-get install sip-tester$"):
         find_sipp()
