@@ -138,13 +138,17 @@ class TlsSession:
         text = bytearray()
         while self.is_open and not self.is_over:
             try:
-                text += self._ssl.read(_CHUNK)
+                chunk = self._ssl.read(_CHUNK)
             except ssl.SSLWantReadError:
                 break
             except ssl.SSLZeroReturnError:
-                self.is_over = True
+                chunk = b""
             except ssl.SSLError as error:
                 self._fail(_why(error))
+                break
+            if not chunk:  # the peer has taken leave
+                self.is_over = True
+            text += chunk
         return bytes(text)
 
     def seal(self, text: bytes) -> None:
