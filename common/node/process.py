@@ -219,6 +219,7 @@ async def _serve_sip(
         ids=context.ids,
         timers=TimerValues(t1=timers.t1_s, t2=timers.t2_s, t4=timers.t4_s, timer_c=timers.timer_c_s),
         local_for=endpoint.local_for,
+        max_udp_request_bytes=endpoint.max_udp_request_bytes if settings.sip.large_requests_over_tcp else None,
     )
     wheel: TimerWheel[tuple[object, Hashable]] = TimerWheel(start=context.clock.now())
     runtime = Runtime(

@@ -56,6 +56,7 @@ class SipSettings:
 
     listen: Annotated[tuple[ListenSettings, ...], AtLeast(1)]
     hosts: dict[str, Annotated[tuple[IpAddress, ...], AtLeast(1), OrOne()]] = field(default_factory=dict)
+    large_requests_over_tcp: bool = True  # those within 200 octets of the path's MTU (RFC 3261 18.1.1)
     timers: SipTimerSettings = SipTimerSettings()
     connections: ConnectionSettings = field(default_factory=ConnectionSettings)
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)

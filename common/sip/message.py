@@ -268,6 +268,11 @@ class Message:
             self.remove("content-type")
         self._frame()
 
+    @property
+    def size(self) -> int:
+        """About how many octets the message has: exact unless its head holds more than ASCII."""
+        return len(self._start) + sum(map(len, self._lines)) + 2 * len(self._lines) + 4 + len(self.body)
+
     # Crossing the wire
 
     def __bytes__(self) -> bytes:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 Target: TypeAlias = Hop | Flow
 
+_OWN_BYTES = 250  # about what our Via and Record-Route add to a request
 _WHY_GIVEN_UP = {408: "does not answer", 503: "cannot be reached"}  # for which another target is tried
 MAX_SERVER_TRANSACTIONS = 50_000  # beyond this new requests are answered 503 without state
 RETRY_AFTER_S = 5  # what such a 503 asks for
@@ -156,12 +157,23 @@ Targets: TypeAlias = "tuple[Target, ...] | PeerUnavailable"
 class SipStack:
     """Transactions and proxying of one node."""
 
-    def __init__(self, *, ids: Ids, timers: TimerValues, local_for: Callable[[Target], tuple[str, int]]) -> None:
-        """Take the source of branches and tags, the timer values and the listener address that faces a target."""
+    def __init__(
+        self,
+        *,
+        ids: Ids,
+        timers: TimerValues,
+        local_for: Callable[[Target], tuple[str, int]],
+        max_udp_request_bytes: Callable[[Hop], int] | None = None,
+    ) -> None:
+        """Take the source of branches and tags, the timer values and the listener address that faces a target.
+
+        `max_udp_request_bytes` says from which size on a request to a UDP hop goes over TCP; without it none does.
+        """
         self._ids = ids
         self._timers = timers
         self._impatient = timers.with_another_target()
         self._local_for = local_for
+        self._max_udp_request_bytes = max_udp_request_bytes
         self._table: TransactionTable[Leg, Exchange] = TransactionTable()
         self._now = 0.0  # of the input being worked on
 
@@ -278,7 +290,7 @@ class SipStack:
             if isinstance(found, PeerUnavailable):
                 effects += self._fail_branch(exchange, index, found)
             else:
-                effects += self._try(exchange, index, branch.request, found)
+                effects += self._try(exchange, index, branch.request, self._over_tcp_if_large(branch.request, found))
         return effects
 
     def _forward_ack(self, forward: Forward, targets: list[Targets]) -> list[Effect]:
@@ -287,6 +299,16 @@ class SipStack:
             for branch, found in zip(forward.branches, targets, strict=True)
             if not isinstance(found, PeerUnavailable)
         ]
+
+    def _over_tcp_if_large(self, request: Request, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+        """Send what might not fit into a packet over TCP, and over UDP only if that cannot be had (18.1.1)."""
+        limit_of = self._max_udp_request_bytes
+        first = targets[0]
+        if limit_of is None or not isinstance(first, Hop) or first.transport is not Transport.UDP:
+            return targets
+        if request.size + _OWN_BYTES <= limit_of(first):
+            return targets
+        return tuple(other for target in targets for other in _with_tcp(target))
 
     def _try(self, exchange: Exchange, branch: int, request: Request, targets: tuple[Target, ...]) -> list[Effect]:
         """Send a branch to the first of its targets."""
@@ -545,6 +567,13 @@ def response_target(request: Request, flow: Flow) -> Target:
     if via.has_rport:
         return flow
     return flow._replace(remote=(flow.remote[0], via.port or proxy.DEFAULT_PORT))
+
+
+def _with_tcp(target: Target) -> tuple[Target, ...]:
+    """Offer TCP before UDP at the same address."""
+    if isinstance(target, Hop) and target.transport is Transport.UDP:
+        return (target._replace(transport=Transport.TCP), target)
+    return (target,)
 
 
 def _sent_by(host: str, port: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from opencscf.common.errors import StartupError
 from opencscf.common.node.connection_settings import ConnectionSettings
@@ -16,7 +16,7 @@ from opencscf.common.node.settings import ListenTransport
 from opencscf.common.sip.flow import Flow, Hop, Transport
 from opencscf.common.transport.tcp import StreamHandlers, StreamListener
 from opencscf.common.transport.tls import Certificates
-from opencscf.common.transport.udp import UdpListener
+from opencscf.common.transport.udp import MAX_DATAGRAM_BYTES, UdpListener
 
 if TYPE_CHECKING:
     import asyncio
@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from opencscf.common.node.settings import ListenSettings
     from opencscf.common.sip.message import Message
 
-MAX_SOURCES: Final = 4096  # remote hosts whose source address is remembered
+MAX_ROUTES: Final = 4096  # remote hosts towards whom the route is remembered
+MTU_RESERVE: Final = 200  # RFC 3261 18.1.1: what a response may be larger than its request
+UNKNOWN_MTU: Final = 1500  # Ethernet's, and so 1300 octets for a request
+_IP_MTU: Final = 14  # Linux in.h; missing in the socket module
+_IPV6_MTU: Final = 24  # Linux in6.h
 RELOAD_S: Final = 10.0  # how often certificate files are looked at
 
 _Listener: TypeAlias = UdpListener | StreamListener
@@ -35,6 +39,13 @@ _Listener: TypeAlias = UdpListener | StreamListener
 
 def _not_heard(*_: object) -> None:
     """Let something happen unnoticed."""
+
+
+class _Route(NamedTuple):
+    """How the host itself would send to another: from which address, and in packets of which size."""
+
+    source: str
+    mtu: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +80,7 @@ class SipEndpoint:
         self._reloader: asyncio.TimerHandle | None = None
         self._udp: list[UdpListener] = []
         self._streams: list[StreamListener] = []
-        self._sources: dict[str, str] = {}
+        self._routes: dict[str, _Route] = {}
         self._is_closed = False
         try:
             for settings in listen:
@@ -138,6 +149,12 @@ class SipEndpoint:
         listener = self._listener_for(target)
         return listener.address if listener is not None else self.addresses[0]
 
+    def max_udp_request_bytes(self, hop: Hop) -> int:
+        """Return how large a request to a UDP hop may be before it has to go over TCP (RFC 3261 18.1.1)."""
+        if (Transport.TCP, hop.is_ipv6) not in self._by_version:
+            return MAX_DATAGRAM_BYTES  # there is nothing to send it with
+        return self._route_towards(hop.host).mtu - MTU_RESERVE
+
     async def close(self) -> None:
         """Stop receiving, and free the ports; nothing is sent or told any more."""
         self._is_closed = True
@@ -188,18 +205,17 @@ class SipEndpoint:
                 return own
         fitting = self._by_version.get((target.transport, target.is_ipv6), ())
         if len(fitting) > 1:
-            source = self._source_towards(target.remote[0] if isinstance(target, Flow) else target.host)
+            source = self._route_towards(target.remote[0] if isinstance(target, Flow) else target.host).source
             fitting = sorted(fitting, key=lambda listener: listener.address[0] != source)
         return fitting[0] if fitting else None
 
-    def _source_towards(self, host: str) -> str:
-        """Return the address that the host's routes prefer towards another."""
-        source = self._sources.get(host)
-        if source is None:
-            if len(self._sources) >= MAX_SOURCES:
-                self._sources.clear()
-            source = self._sources[host] = _routed_source(host)
-        return source
+    def _route_towards(self, host: str) -> _Route:
+        route = self._routes.get(host)
+        if route is None:
+            if len(self._routes) >= MAX_ROUTES:
+                self._routes.clear()
+            route = self._routes[host] = _route(host)
+        return route
 
     # ------------------------------------------------------------------ what the listeners tell
 
@@ -233,10 +249,12 @@ class SipEndpoint:
         self._loop.call_soon(self._failed, target, reason)
 
 
-def _routed_source(host: str) -> str:
+def _route(host: str) -> _Route:
+    is_ipv6 = ":" in host
+    level, option = (socket.IPPROTO_IPV6, _IPV6_MTU) if is_ipv6 else (socket.IPPROTO_IP, _IP_MTU)
     try:
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        with socket.socket(socket.AF_INET6 if is_ipv6 else socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((host, 9))  # sends nothing
-            return str(probe.getsockname()[0])
+            return _Route(str(probe.getsockname()[0]), probe.getsockopt(level, option))
     except OSError:
-        return ""
+        return _Route("", UNKNOWN_MTU)

@@ -265,7 +265,7 @@ class ProxiedTransaction:
         assert isinstance(request, Request)  # noqa: S101  see above
         request.flow = UE
         self.stack.receive(request, 0.0)
-        effects = self.stack.forward(Forward((Branch(request.copy()),)), [NEXT_HOP], 0.0)
+        effects = self.stack.forward(Forward((Branch(request.copy()),)), [(NEXT_HOP,)], 0.0)
         [sent] = [effect.message for effect in effects if isinstance(effect, Send)]
         timers = [effect for effect in effects if isinstance(effect, StartStackTimer)]
         answer = parse(bytes(_answer_to(sent)))

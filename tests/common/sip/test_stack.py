@@ -284,6 +284,44 @@ def test_ended_exchanges_need_no_garbage_collector(stack: SipStack) -> None:
     assert (exchange.forward, exchange.context, leg.request) == (None, None, None)
 
 
+@pytest.mark.parametrize(
+    ("octets", "transports"),
+    [
+        pytest.param(500, ["UDP"], id="SP-04 small: UDP"),
+        pytest.param(1300, ["TCP"], id="SP-04 too large for a packet: TCP"),
+    ],
+)
+def test_large_requests_go_over_tcp(octets: int, transports: list[str]) -> None:
+    stack = SipStack(ids=Ids(1), timers=TimerValues(), local_for=local_for, max_udp_request_bytes=lambda hop: 1300)
+    received = request("MESSAGE")
+    received.set_body(b"x" * octets, "text/plain")
+    stack.receive(received, 0.0)
+    effects = forward(received, stack, CORE)
+    assert [target.transport for _, target in sends(effects)] == transports
+    assert sent(effects).via.transport == transports[0]
+
+
+def test_a_large_request_goes_over_udp_to_a_peer_without_tcp() -> None:
+    """SP-04 RFC 3261 18.1.1: after a reset of the connection attempt."""
+    stack = SipStack(ids=Ids(1), timers=TimerValues(), local_for=local_for, max_udp_request_bytes=lambda hop: 1300)
+    received = request("MESSAGE")
+    received.set_body(b"x" * 1300, "text/plain")
+    stack.receive(received, 0.0)
+    ((_, over_tcp),) = sends(forward(received, stack, CORE))
+    effects = stack.on_transport_failure(over_tcp, "connection refused")
+    assert [target for _, target in sends(effects)] == [CORE]
+    assert sent(effects).via.transport == "UDP"
+
+
+def test_a_large_request_down_a_known_flow_stays_on_it() -> None:
+    stack = SipStack(ids=Ids(1), timers=TimerValues(), local_for=local_for, max_udp_request_bytes=lambda hop: 1300)
+    received = request("MESSAGE")
+    received.set_body(b"x" * 1300, "text/plain")
+    stack.receive(received, 0.0)
+    ((_, target),) = sends(forward(received, stack, UE))
+    assert target == UE
+
+
 # ---------------------------------------------------------------------- RFC 3263 4.3: the next target
 
 

@@ -47,8 +47,9 @@ def test_of_several_listeners_the_one_that_routes_prefer_is_taken(run: Any, list
 def test_how_large_a_request_may_be_follows_from_the_route(run: Any, listen: Any) -> None:
     """SP-04: loopback carries 64 KiB, and without TCP there is no choice."""
 
+    loopback = int(Path("/sys/class/net/lo/mtu").read_text())
+
     async def scenario() -> None:
-        loopback = int(Path("/sys/class/net/lo/mtu").read_text())
         hop = Hop(Transport.UDP, "127.0.0.9", 5060)
         async with listen("127.0.0.1") as heard:
             assert heard.endpoint.max_udp_request_bytes(hop) == loopback - 200
