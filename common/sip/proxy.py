@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from opencscf.common.sip.message import Request, Response
 
 DEFAULT_PORT = 5060  # RFC 3261 19.1.2
+DEFAULT_TLS_PORT = 5061
 MAX_FORWARDS = 70  # RFC 3261 16.6 step 3
 
 # RFC 3329: phones require it of the P-CSCF in all they send, which takes it out; further proxies never see it.
@@ -38,8 +39,12 @@ class OwnUris:
         return cls(frozenset((host.lower(), port) for host, port in addresses))
 
     def is_ours(self, uri: SipUri) -> bool:
-        """Whether the URI leads to this node; a URI without a port means 5060."""
-        return (uri.host.lower(), uri.port or DEFAULT_PORT) in self.addresses
+        """Whether the URI leads to this node; one without a port means 5060, or 5061 with TLS."""
+        return (uri.host.lower(), uri.port or _default_port(uri)) in self.addresses
+
+
+def _default_port(uri: SipUri) -> int:
+    return DEFAULT_TLS_PORT if uri.scheme == "sips" or uri.transport == "tls" else DEFAULT_PORT
 
 
 def strip_own_routes(request: Request, own: OwnUris) -> list[SipUri]:

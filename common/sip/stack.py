@@ -47,6 +47,17 @@ MAX_SERVER_TRANSACTIONS = 50_000  # beyond this new requests are answered 503 wi
 RETRY_AFTER_S = 5  # what such a 503 asks for
 
 
+_SECURED = {Transport.TLS, Transport.WSS}
+_PARAMETERS = {
+    Transport.UDP: "",
+    Transport.TCP: ";transport=tcp",
+    Transport.TLS: ";transport=tls",
+    Transport.WS: ";transport=ws",
+    Transport.WSS: ";transport=ws",  # RFC 7118 has no other
+}
+_SIPS_PARAMETERS = {Transport.WS: ";transport=ws", Transport.WSS: ";transport=ws"}  # else TLS without saying (RFC 5630)
+
+
 class Exchange:
     """A received request and all that became of it: its server transaction and the branches it was forwarded to."""
 
@@ -338,8 +349,9 @@ class SipStack:
         return request
 
     def _record_route(self, names: RecordRoute, request: Request, inbound: Flow, target: Target) -> None:
-        near = _record_route_uri(names.inbound, self._local_for(inbound), inbound.transport)
-        far = _record_route_uri(names.outbound, self._local_for(target), target.transport)
+        is_sips = target.transport in _SECURED and _is_for_sips(request)
+        near = _record_route_uri(names.inbound, self._local_for(inbound), inbound.transport, is_sips=is_sips)
+        far = _record_route_uri(names.outbound, self._local_for(target), target.transport, is_sips=is_sips)
         if near != far:
             request.prepend("Record-Route", near)
         request.prepend("Record-Route", far)
@@ -580,6 +592,13 @@ def _sent_by(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _record_route_uri(user: str, local: tuple[str, int], transport: Transport) -> str:
-    parameter = "" if transport is Transport.UDP else f";transport={transport.lower()}"
-    return f"<sip:{user}@{_sent_by(*local)}{parameter};lr>"
+def _is_for_sips(request: Request) -> bool:
+    """Tell whether the Request-URI or the topmost Route is a SIPS URI (16.6 step 4)."""
+    routes = request.routes
+    return any(uri[:5].lower() == "sips:" for uri in (request.uri, *[route.uri for route in routes[:1]]))
+
+
+def _record_route_uri(user: str, local: tuple[str, int], transport: Transport, *, is_sips: bool) -> str:
+    if is_sips:
+        return f"<sips:{user}@{_sent_by(*local)}{_SIPS_PARAMETERS.get(transport, '')};lr>"
+    return f"<sip:{user}@{_sent_by(*local)}{_PARAMETERS[transport]};lr>"

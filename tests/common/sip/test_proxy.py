@@ -6,6 +6,7 @@ from opencscf.common.errors import ParseError
 from opencscf.common.sip import proxy
 from opencscf.common.sip.message import Request, Response
 from opencscf.common.sip.proxy import CancelBranch, OwnUris, RelayUpstream, ResponseContext, strip_own_routes
+from opencscf.common.sip.uri import SipUri
 
 HEADERS = [
     ("Via", "SIP/2.0/UDP 127.0.2.1:5060;branch=z9hG4bK1"),
@@ -15,6 +16,7 @@ HEADERS = [
     ("CSeq", "1 INVITE"),
 ]
 OWN = OwnUris.of([("127.0.1.10", 5060), ("Pcscf.IMS.test", 5060), ("2001:db8::10", 5070)])
+OWN_TLS = OwnUris.of([("pcscf.ims.test", 5061)])
 
 
 def invite(*extra: tuple[str, str], uri: str = "sip:bob@ims.test") -> Request:
@@ -182,3 +184,18 @@ def test_challenges_of_all_branches_are_collected() -> None:
     assert isinstance(verdict, RelayUpstream)
     assert verdict.response.get_all("WWW-Authenticate") == ['Digest realm="a"']  # 16.7-7
     assert verdict.response.get_all("Proxy-Authenticate") == ['Digest realm="b"']
+
+
+@pytest.mark.parametrize(
+    ("uri", "is_ours"),
+    [
+        ("sips:pcscf.ims.test", True),
+        ("sip:pcscf.ims.test;transport=tls", True),
+        ("sip:pcscf.ims.test:5061", True),
+        ("sip:pcscf.ims.test", False),
+        ("sips:pcscf.ims.test:5060", False),
+    ],
+)
+def test_the_default_port_of_tls_is_another(uri: str, is_ours: bool) -> None:  # noqa: FBT001
+    """19.1.2."""
+    assert OWN_TLS.is_ours(SipUri.parse(uri)) is is_ours

@@ -115,6 +115,44 @@ def test_record_route(stack: SipStack, names: RecordRoute, target: Target, route
     assert sent(stack.forward(action, [(target,)], 0.0)).values("Record-Route") == routes
 
 
+@pytest.mark.parametrize(
+    ("inbound", "target", "uri", "routes"),
+    [
+        pytest.param(
+            Transport.WS, CORE, "sip:bob@ims.test",
+            ["<sip:mo@127.0.1.10:5060;lr>", "<sip:mo@127.0.1.10:5060;transport=ws;lr>"], id="7118 WS to UDP",
+        ),
+        pytest.param(
+            Transport.WSS, CORE, "sip:bob@ims.test",
+            ["<sip:mo@127.0.1.10:5060;lr>", "<sip:mo@127.0.1.10:5060;transport=ws;lr>"], id="7118 WSS to UDP",
+        ),
+        pytest.param(
+            Transport.TLS, CORE._replace(transport=Transport.TLS), "sip:bob@ims.test",
+            ["<sip:mo@127.0.1.10:5060;transport=tls;lr>"], id="16.6-4 a sip URI over TLS",
+        ),
+        pytest.param(
+            Transport.TLS, CORE._replace(transport=Transport.TLS), "sips:bob@ims.test",
+            ["<sips:mo@127.0.1.10:5060;lr>"], id="16.6-4 a sips URI",
+        ),
+        pytest.param(
+            Transport.WSS, CORE._replace(transport=Transport.TLS), "SIPS:bob@ims.test",
+            ["<sips:mo@127.0.1.10:5060;lr>", "<sips:mo@127.0.1.10:5060;transport=ws;lr>"], id="16.6-4 sips and WSS",
+        ),
+    ],
+)  # fmt: skip
+def test_record_route_of_tls_and_websocket(
+    stack: SipStack, inbound: Transport, target: Hop, uri: str, routes: list[str]
+) -> None:
+    received = request()
+    received.flow = UE._replace(transport=inbound, connection=7)
+    stack.receive(received, 0.0)
+    out = received.copy()
+    out.uri = uri
+    forwarded = sent(stack.forward(Forward((Branch(out),), RecordRoute("mo", "mo")), [(target,)], 0.0))
+    assert forwarded.values("Record-Route") == routes
+    assert forwarded.via.transport == target.transport
+
+
 def test_parallel_forking_and_cancel_of_the_loser(stack: SipStack) -> None:
     received = request()
     stack.receive(received, 0.0)
