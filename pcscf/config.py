@@ -8,6 +8,7 @@ from opencscf.common.config import Fqdn, Range, SipUriText
 from opencscf.common.node.settings import (
     DnsSettings,
     HealthSettings,
+    ListenSettings,
     ListenTransport,
     LogSettings,
     SipSettings,
@@ -60,11 +61,16 @@ class PcscfConfig:
 
     @property
     def host(self) -> str:
-        """The address by which the core knows this node, IPv6 in brackets: the first listener's."""
-        return with_brackets(self.sip.listen[0].address)
+        """The address by which the core knows this node, IPv6 in brackets."""
+        return with_brackets(self._core_listener.address)
+
+    @property
+    def _core_listener(self) -> ListenSettings:
+        """The first listener, apart from those for browsers."""
+        return next(listener for listener in self.sip.listen if not listener.is_for_browsers)
 
     def path_uri(self, token: str) -> str:
         """The URI under which the core reaches the UE whose binding has this token (RFC 3327)."""
-        listener = self.sip.listen[0]
+        listener = self._core_listener
         transport = "" if ListenTransport.UDP in listener.transports else f";transport={listener.transports[0]}"
         return f"sip:{token}@{self.host}:{listener.port}{transport};lr"

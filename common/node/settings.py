@@ -33,6 +33,11 @@ class ListenSettings:
     port: Port = 5060
     transports: Annotated[tuple[ListenTransport, ...], AtLeast(1)] = (ListenTransport.UDP, ListenTransport.TCP)
 
+    @property
+    def is_for_browsers(self) -> bool:
+        """Whether nobody can be reached here who is no WebSocket client."""
+        return set(self.transports) <= {ListenTransport.WS, ListenTransport.WSS}
+
     def __post_init__(self) -> None:
         """Refuse transports that would need the same TCP port."""
         streams = [f'"{transport}"' for transport in self.transports if transport is not ListenTransport.UDP]
@@ -63,10 +68,14 @@ class SipSettings:
     tls: TlsSettings | None = None
 
     def __post_init__(self) -> None:
-        """Demand certificates where they are needed."""
+        """Demand certificates where they are needed, and a way for others to reach us."""
         secured = [transport for one in self.listen for transport in one.transports if transport.is_secured]
         if secured and self.tls is None:
             raise ConfigError(f'tls: missing table, expected certificate and key for "{secured[0]}"')
+        if all(one.is_for_browsers for one in self.listen):
+            raise ConfigError(
+                'listen: expected one with "udp", "tcp" or "tls" too, since no node connects to a WebSocket'
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,11 @@ def test_all_faults_at_once() -> None:
         pytest.param(
             '{ address = "192.0.2.1" }, { address = "192.0.2.2" }', "sip:t@192.0.2.1:5060;lr", id="PR-01 the first"
         ),
+        pytest.param(
+            '{ address = "192.0.2.1", port = 80, transports = ["ws"] }, { address = "192.0.2.2" }',
+            "sip:t@192.0.2.2:5060;lr",
+            id="PR-01 the first that the core can connect to",
+        ),
     ],
 )
 def test_path_uri(listen: str, uri: str) -> None:
