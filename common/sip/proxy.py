@@ -5,6 +5,7 @@ Not covered: strict routers before us (16.4, first paragraph), redirection by th
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 5060  # RFC 3261 19.1.2
 DEFAULT_TLS_PORT = 5061
 MAX_FORWARDS = 70  # RFC 3261 16.6 step 3
+MAX_BREADTH = 60  # RFC 5393 5.3.3.1: of a request that does not say
 
 # RFC 3329: phones require it of the P-CSCF in all they send, which takes it out; further proxies never see it.
 _PROXY_OPTIONS = frozenset({"sec-agree"})
@@ -109,6 +111,34 @@ def count_down_max_forwards(request: Request) -> None:
     """Decrement Max-Forwards, or add it (16.6 step 3)."""
     left = request.max_forwards
     request.set("Max-Forwards", str(MAX_FORWARDS if left is None else left - 1))
+
+
+def loop_mark(request: Request) -> str:
+    """Condense what decides where a request is forked to (RFC 5393 4.2.1).
+
+    It ends the branches of our Via; the same mark in a request that comes back tells that it goes in circles.
+    """
+    cseq = request.cseq.number
+    parts = (request.uri, request.call_id, request.from_tag, request.to_tag, cseq, *request.values("Route"))
+    text = "\n".join(map(str, parts))
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+
+
+def check_fork(request: Request, mark: str, branches: int) -> Refusal | None:
+    """Refuse to fork what has been forked here before, or wider than it may be (RFC 5393 4.2.2, 5.3.3.2)."""
+    if any(via.endswith(f"-{mark}") or f"-{mark};" in via for via in request.values("Via")):
+        return Refusal(482, "")
+    return Refusal(440, "") if branches > breadth_of(request) else None
+
+
+def breadth_of(request: Request) -> int:
+    """Say how many branches a request may still be spread over in parallel."""
+    text = request.get("Max-Breadth")
+    if text is None:
+        return MAX_BREADTH
+    if not (text.isascii() and text.isdecimal() and len(text) <= 6):
+        raise ParseError("Max-Breadth is not a number")
+    return int(text)
 
 
 @dataclass(frozen=True, slots=True)

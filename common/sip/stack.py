@@ -62,8 +62,8 @@ class Exchange:
     """A received request and all that became of it: its server transaction and the branches it was forwarded to."""
 
     __slots__ = (
-        "context", "failure", "forward", "is_answered", "is_cancelled", "key", "legs", "request", "resume", "target",
-        "to_tag", "transaction",
+        "context", "failure", "forward", "is_answered", "is_cancelled", "key", "legs", "mark", "request", "resume",
+        "target", "to_tag", "transaction",
     )  # fmt: skip
 
     def __init__(self, request: Request, transaction: ServerTransaction, target: Target) -> None:
@@ -72,6 +72,7 @@ class Exchange:
         self.transaction = transaction
         self.target = target
         self.to_tag = ""
+        self.mark = ""  # what the branches of a forked request end with (RFC 5393 4.2.1)
         self.is_cancelled = False
         self.is_answered = False  # a final response has been handed to the server transaction
         self.forward: Forward | None = None
@@ -289,10 +290,17 @@ class SipStack:
         if exchange is None:
             return []
         if exchange.is_cancelled:  # the CANCEL came while the core was still deciding
-            gone = self._make(exchange, 487)
-            return self._reply(exchange, gone) if resume is None else [Decide(exchange, gone, is_final=True)]
+            return self._refuse_to_forward(exchange, 487, resume)
+        mark = ""
+        if len(targets) > 1 or first.has("Max-Breadth"):
+            mark = proxy.loop_mark(exchange.request)
+            refusal = proxy.check_fork(exchange.request, mark, len(targets))
+            if refusal is not None:
+                return self._refuse_to_forward(exchange, refusal.status, resume)
+            share_breadth(forward, exchange.request)
         is_invite = first.method == "INVITE"
         exchange.forward = forward
+        exchange.mark = f"-{mark}" if mark else ""
         exchange.resume = resume
         exchange.failure = None
         exchange.context = proxy.ResponseContext(len(targets), is_invite=is_invite)
@@ -303,6 +311,10 @@ class SipStack:
             else:
                 effects += self._try(exchange, index, branch.request, self._over_tcp_if_large(branch.request, found))
         return effects
+
+    def _refuse_to_forward(self, exchange: Exchange, status: int, resume: object) -> list[Effect]:
+        refusal = self._make(exchange, status)
+        return self._reply(exchange, refusal) if resume is None else [Decide(exchange, refusal, is_final=True)]
 
     def _forward_ack(self, forward: Forward, targets: list[Targets]) -> list[Effect]:
         return [
@@ -325,7 +337,7 @@ class SipStack:
         """Send a branch to the first of its targets."""
         assert exchange.forward is not None  # noqa: S101
         spare = Spare(request.copy(), targets[1:]) if len(targets) > 1 else None
-        prepared = self._prepare(exchange.forward, request, exchange.request.flow, targets[0])
+        prepared = self._prepare(exchange.forward, request, exchange.request.flow, targets[0], exchange.mark)
         return self._start_client(exchange, branch, prepared, targets[0], spare)
 
     def _try_next(self, leg: Leg, reason: str) -> list[Effect] | None:
@@ -339,13 +351,15 @@ class SipStack:
         news = NextTarget(spare.request, leg.target, reason, spare.targets[0])
         return [news, *self._try(leg.exchange, leg.branch, spare.request, spare.targets)]
 
-    def _prepare(self, forward: Forward, request: Request, inbound: Flow | None, target: Target) -> Request:
+    def _prepare(
+        self, forward: Forward, request: Request, inbound: Flow | None, target: Target, mark: str = ""
+    ) -> Request:
         """Finish a copy for the wire: 16.6 steps 3, 4 and 8."""
         proxy.count_down_max_forwards(request)
         host, port = self._local_for(target)
         if forward.record_route is not None and inbound is not None:
             self._record_route(forward.record_route, request, inbound, target)
-        request.prepend("Via", f"SIP/2.0/{target.transport} {_sent_by(host, port)};branch={self._ids.branch()}")
+        request.prepend("Via", f"SIP/2.0/{target.transport} {_sent_by(host, port)};branch={self._ids.branch()}{mark}")
         return request
 
     def _record_route(self, names: RecordRoute, request: Request, inbound: Flow, target: Target) -> None:
@@ -527,6 +541,11 @@ class SipStack:
         return self._reply(exchange, self._make(exchange, status, reason, headers, body, content_type))
 
     def _reply(self, exchange: Exchange, response: Response) -> list[Effect]:
+        if response.status == 408 and exchange.request.method != "INVITE":
+            # RFC 4320 4.2: by now the sender has given up too, and would take a late 408 for somebody else's
+            self._table.remove_server(exchange.transaction)
+            exchange.release()
+            return []
         if response.status >= 200:
             exchange.is_answered = True
         return self._from_server(exchange, exchange.transaction.respond(response))
@@ -554,6 +573,13 @@ class SipStack:
         assert request.flow is not None  # noqa: S101
         response = Response.to_request(request, status, reason, to_tag=self._ids.tag(), headers=headers)
         return Send(response, response_target(request, request.flow))
+
+
+def share_breadth(forward: Forward, received: Request) -> None:
+    """Share what is left of a request's breadth among its branches (RFC 5393 5.3.3.2)."""
+    breadth, number = proxy.breadth_of(received), len(forward.branches)
+    for index, branch in enumerate(forward.branches):
+        branch.request.set("Max-Breadth", str(breadth // number + (index < breadth % number)))
 
 
 def note_source(request: Request) -> None:

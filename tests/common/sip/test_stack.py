@@ -218,13 +218,61 @@ def test_timer_c_is_pushed_by_progress_and_then_cancels(stack: SipStack) -> None
     assert sends(stack.on_timer(timer.owner, Timer.C, 281.0)) == [("CANCEL sip:bob@ims.test SIP/2.0", CORE)]  # 16.8
 
 
-def test_a_silent_next_hop_gives_408(stack: SipStack) -> None:
+def test_a_silent_next_hop_gives_408_to_an_invite(stack: SipStack) -> None:
+    received = request()
+    stack.receive(received, 0.0)
+    effects = forward(received, stack, CORE)
+    (timer,) = [e for e in effects if isinstance(e, StartStackTimer) and e.timer is Timer.B]
+    assert sends(stack.on_timer(timer.owner, Timer.B, 32.0)) == [("SIP/2.0 408 Request Timeout", UE)]
+    assert stack.client_transactions == 0
+
+
+def test_a_silent_next_hop_gives_no_late_408_to_another_method(stack: SipStack) -> None:
+    """RFC 4320 4.2; the transaction is gone all the same."""
     received = request("MESSAGE")
     stack.receive(received, 0.0)
     effects = forward(received, stack, CORE)
     (timer,) = [e for e in effects if isinstance(e, StartStackTimer) and e.timer is Timer.F]
-    assert sends(stack.on_timer(timer.owner, Timer.F, 32.0)) == [("SIP/2.0 408 Request Timeout", UE)]
-    assert stack.client_transactions == 0
+    assert sends(stack.on_timer(timer.owner, Timer.F, 32.0)) == []
+    assert (stack.server_transactions, stack.client_transactions) == (0, 0)
+
+
+def test_a_fork_shares_the_breadth_and_marks_its_branches(stack: SipStack) -> None:
+    """SP-02 RFC 5393 5.3.3.2 and 4.2.1."""
+    received = request(extra="Max-Breadth: 5\r\n")
+    stack.receive(received, 0.0)
+    first, second = [e.message for e in forward(received, stack, CORE, OTHER) if isinstance(e, Send)]
+    assert [first.get("Max-Breadth"), second.get("Max-Breadth")] == ["3", "2"]
+    mark = (first.via.branch or "").rpartition("-")[2]
+    assert mark
+    assert (second.via.branch or "").endswith(mark)
+
+
+@pytest.mark.parametrize(("breadth", "branches", "status"), [(1, 2, 440), (0, 1, 440), (61, 2, None)])
+def test_a_fork_is_not_wider_than_it_may_be(stack: SipStack, breadth: int, branches: int, status: int | None) -> None:
+    """SP-02 RFC 5393 5.3.3.2."""
+    received = request("MESSAGE", extra=f"Max-Breadth: {breadth}\r\n")
+    stack.receive(received, 0.0)
+    effects = forward(received, stack, *[CORE, OTHER][:branches])
+    assert [text.split()[1] for text, _ in sends(effects) if text.startswith("SIP")] == (
+        [str(status)] if status else []
+    )
+
+
+def test_a_forked_request_that_comes_back_unchanged_is_a_loop(stack: SipStack) -> None:
+    """SP-02 RFC 5393 4.2.2: 482; one that came back with another Request-URI is a spiral and goes on."""
+    received = request("MESSAGE")
+    stack.receive(received, 0.0)
+    out = sent(forward(received, stack, CORE, OTHER))
+    for uri, status in ((out.start_line.split()[1], "482"), ("sip:bob@elsewhere.test", None)):
+        again = parse(bytes(out))
+        assert isinstance(again, Request)
+        again.uri = uri
+        again.prepend("Via", f"SIP/2.0/UDP 127.0.1.12:5060;branch=z9hG4bKback{status}")
+        again.flow = UE
+        stack.receive(again, 1.0)
+        answers = [text for text, _ in sends(forward(again, stack, CORE, OTHER)) if text.startswith("SIP")]
+        assert [text.split()[1] for text in answers] == ([status] if status else [])
 
 
 def test_an_unreachable_next_hop_gives_500(stack: SipStack) -> None:
@@ -404,8 +452,8 @@ def test_the_last_target_gets_all_the_time_and_its_failure_is_the_answer(stack: 
     effects = stack.on_transport_failure(CORE, "connection refused")
     (timer,) = [e for e in effects if isinstance(e, StartStackTimer) and e.timer is Timer.F]
     assert timer.delay_s == 32.0
-    assert sends(stack.on_timer(timer.owner, Timer.F, 32.0)) == [("SIP/2.0 408 Request Timeout", UE)]
-    assert stack.client_transactions == 0
+    assert sends(stack.on_timer(timer.owner, Timer.F, 32.0)) == []  # RFC 4320 4.2
+    assert (stack.server_transactions, stack.client_transactions) == (0, 0)
 
 
 def test_an_answer_other_than_503_is_no_reason_to_try_another(stack: SipStack) -> None:
