@@ -85,6 +85,7 @@ def _bench_core(options: argparse.Namespace) -> int:
         registrations_per_s=options.registrations_per_s,
         calls_per_s=options.calls_per_s,
         parts=[core.Part(name) for name in options.parts],
+        users=options.users,
         repeat=options.repeat,
         is_quick=options.quick,
     )
@@ -97,6 +98,13 @@ def _rate(text: str) -> float:
     if not 1 <= rate <= 20_000:
         raise argparse.ArgumentTypeError(f"expected a rate from 1 to 20000 a second, got {text}")
     return rate
+
+
+def _users(text: str) -> int:
+    count = int(text)
+    if not 1_000 <= count <= 500_000:
+        raise argparse.ArgumentTypeError(f"expected 1000 to 500000 users, got {text}")
+    return count
 
 
 def _repetitions(text: str) -> int:
@@ -145,6 +153,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=["load", "search", "memory"],
         metavar="PART",
         help="load (CPU time and latency), search (the highest rates), memory; default: all",
+    )
+    core.add_argument(
+        "--users", nargs="+", type=_users, default=[], metavar="N", help="for memory; default: 10000 50000"
     )
     core.add_argument("--repeat", type=_repetitions, default=1, metavar="N", help="the least disturbed run counts")
     core.add_argument("--json", type=Path, metavar="FILE", help="write every run there too")

@@ -52,7 +52,7 @@ MEMORY_BATCH: Final = 10_000  # one SIPp, which has a socket for each UE
 MEMORY_SETTLE_S: Final = 40.0  # until the last transaction is over: Timer J is 32 s on UDP
 SEARCH_S: Final = 8.0
 SEARCH_GROWTH: Final = 1.5
-SEARCH_STEPS: Final = 7  # upwards
+SEARCH_STEPS: Final = 12  # upwards
 SEARCH_HALVINGS: Final = 2  # between the last rate that went well and the first that did not
 SEARCH_REST_S: Final = 3.0
 SLOWNESS: Final = 1.25  # a run that takes longer than this times what its rate asks for was not at that rate
@@ -87,6 +87,7 @@ class Plan:
         registrations_per_s: Sequence[float],
         calls_per_s: Sequence[float],
         parts: Sequence[Part],
+        users: Sequence[int],
         repeat: int,
         is_quick: bool,
     ) -> Plan:
@@ -98,6 +99,7 @@ class Plan:
             registrations_per_s=registrations,
             calls_per_s=calls,
             repeat=repeat,
+            memory_users=tuple(sorted(users)) or MEMORY_USERS,
             parts=tuple(dict.fromkeys(parts)) or ((Part.LOAD,) if is_quick else tuple(Part)),
         )
 
@@ -110,7 +112,7 @@ def run(plan: Plan, json_path: Path | None = None) -> Report:
         try:
             asyncio.run(_until_terminated(_run(plan, report, Path(name))))
         finally:
-            if report.loads:
+            if report.has_figures:
                 print("", *report.lines(), "", sep="\n", flush=True)
             if json_path is not None:
                 json_path.write_text(json.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")
@@ -198,7 +200,7 @@ class Session:
             async with self._sipp.answering(pairs, pairs):
                 search = await self._search(kind, rate, lambda rate, count: self._sipp.call(0, pairs, rate, count))
         self._report.ceilings.append(search)
-        tell(f"  {kind}s: {search.rate:g}/s is the most; at twice that, {search.kept_in_overload:.0%} of it is done")
+        tell(f"  highest rate of {kind}s: {search.words}; at twice that, {search.kept_in_overload:.0%} of it is done")
 
     async def memory(self) -> None:
         """Register many and look at the memory when their transactions are over."""
@@ -281,7 +283,7 @@ class Session:
         best = await search(goes_well, rate)
         result = await load(2 * best, round(2 * best * SEARCH_S)) if best else None
         return Ceiling(
-            self._peer, kind, best, tuple(steps), 2 * best,
+            self._peer, kind, best, len(steps) < SEARCH_STEPS or best < steps[-1][0], tuple(steps), 2 * best,
             0.0 if result is None else result.successful / max(SEARCH_S, result.seconds),
         )  # fmt: skip
 

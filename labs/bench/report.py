@@ -81,9 +81,15 @@ class Ceiling:
     peer: Peer
     kind: str
     rate: float
+    is_reached: bool  # the search has seen a higher one fail
     steps: tuple[tuple[float, float], ...]  # offered a second, share that failed
     overload_offered: float = 0.0
     overload_done: float = 0.0  # a second
+
+    @property
+    def words(self) -> str:
+        """Tell the rate, and whether it may be higher."""
+        return f"{self.rate:g}/s" if self.is_reached else f"over {self.rate:g}/s"
 
     @property
     def kept_in_overload(self) -> float:
@@ -112,6 +118,11 @@ class Report:
     latencies: list[LatencyRun] = field(default_factory=list)
     ceilings: list[Ceiling] = field(default_factory=list)
     memory: list[Memory] = field(default_factory=list)
+
+    @property
+    def has_figures(self) -> bool:
+        """Whether anything was measured at all."""
+        return bool(self.loads or self.ceilings or self.memory)
 
     def to_json(self) -> dict[str, object]:
         """Give all runs, also those that the table leaves out."""
@@ -173,7 +184,7 @@ class Report:
                 rows.append(
                     [
                         f"highest rate of {kind}s under 1 % failure",
-                        *("" if one is None else f"{one.rate:g}/s" for one in ceilings),
+                        *("" if one is None else one.words for one in ceilings),
                     ]
                 )
                 rows.append(

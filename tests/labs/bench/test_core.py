@@ -40,18 +40,18 @@ def test_fifty_registrations_and_twenty_calls(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_a_quick_plan_has_one_rate_of_each_and_no_search() -> None:
-    quick = Plan.of(peers=(), parts=(), repeat=2, is_quick=True, **NONE)
+    quick = Plan.of(peers=(), parts=(), users=(), repeat=2, is_quick=True, **NONE)
     assert quick == Plan(registrations_per_s=(300.0,), calls_per_s=(100.0,), repeat=2, parts=(Part.LOAD,))
 
 
 def test_a_plan_is_everything_unless_told_otherwise() -> None:
-    assert Plan.of(peers=(), parts=(), repeat=1, is_quick=False, **NONE) == Plan(peers=DEFAULT_PEERS)
+    assert Plan.of(peers=(), parts=(), users=(), repeat=1, is_quick=False, **NONE) == Plan(peers=DEFAULT_PEERS)
     some = Plan.of(
-        peers=[Peer.OURS, Peer.OURS], parts=[Part.MEMORY], repeat=1, is_quick=False,
+        peers=[Peer.OURS, Peer.OURS], parts=[Part.MEMORY], users=[9000, 5000], repeat=1, is_quick=False,
         registrations_per_s=[7.0], calls_per_s=[8.0, 9.0],
     )  # fmt: skip
     assert (some.peers, some.registrations_per_s, some.calls_per_s) == ((Peer.OURS,), (7.0,), (8.0, 9.0))
-    assert some.parts == (Part.MEMORY,)
+    assert (some.parts, some.memory_users) == ((Part.MEMORY,), (5000, 9000))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_plan_is_everything_unless_told_otherwise() -> None:
         pytest.param(700, [300, 450, 675, 1012, 844, 760], id="upwards, then two halvings"),
         pytest.param(800, [300, 450, 675, 1012, 844, 760], id="the last halving goes well"),
         pytest.param(299, [300], id="not even the first"),
-        pytest.param(10**9, [300, 450, 675, 1012, 1518, 2277, 3416], id="bounded"),
+        pytest.param(10**9, [300, 450, 675, 1012, 1518, 2277, 3416, 5124, 7686, 11529, 17294, 25941], id="bounded"),
     ],
 )
 def test_search_for_the_highest_rate(limit: int, tried: list[int]) -> None:

@@ -58,7 +58,10 @@ def test_latency_ceiling_and_memory() -> None:
             LatencyRun(Peer.OURS, "call", 100.0, {"INVITE to 180": Percentiles(500, 2.0, 9.0)}),
             LatencyRun(Peer.OURS, "call", 100.0, {"INVITE to 180": Percentiles(500, 2.5, 5.04)}),
         ],
-        ceilings=[Ceiling(Peer.KAMAILIO, "call", 500.0, ((500.0, 0.0),), 1000.0, 250.0)],
+        ceilings=[
+            Ceiling(Peer.KAMAILIO, "call", 500.0, True, ((500.0, 0.0), (750.0, 0.1)), 1000.0, 250.0),
+            Ceiling(Peer.OURS, "call", 700.0, False, ((700.0, 0.0),), 1400.0, 700.0),
+        ],
         memory=[
             Memory(Peer.OURS, 0, 100, 0, None),
             Memory(Peer.OURS, 10_000, 8_100, 8_000 * 5120, None),
@@ -68,8 +71,8 @@ def test_latency_ceiling_and_memory() -> None:
     )
     rows = rows_of(one)
     assert rows["INVITE to 180 at 100/s, p50 / p99 ms"] == ["2.5 / 5.0", ""]
-    assert rows["highest rate of calls under 1 % failure"] == ["", "500/s"]
-    assert rows["- done at twice that rate"] == ["", "50% of it"]
+    assert rows["highest rate of calls under 1 % failure"] == ["over 700/s", "500/s"]
+    assert rows["- done at twice that rate"] == ["100% of it", "50% of it"]
     assert rows["memory (PSS) per user at 10,000, KiB"] == ["5.0", "10.0"]
     assert rows["- in Kamailio's shared memory, KiB"] == ["", "6.0"]
 
@@ -96,4 +99,4 @@ def test_nothing_found_is_a_table_too() -> None:
 
 @pytest.mark.parametrize("rate", [0.0, 500.0])
 def test_what_is_kept_in_overload_is_a_share_of_the_highest_rate(rate: float) -> None:
-    assert Ceiling(Peer.OURS, "call", rate, (), 2 * rate, rate / 2).kept_in_overload == (0.5 if rate else 0.0)
+    assert Ceiling(Peer.OURS, "call", rate, True, (), 2 * rate, rate / 2).kept_in_overload == (0.5 if rate else 0.0)
