@@ -167,9 +167,13 @@ def running(lab: Lab) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """The lab that all tests share; its P-CSCF has an IPv6 address too."""
-    with running(Lab(tmp_path_factory.mktemp("lab"), "127.0.3", second_pcscf_address="::1")) as lab:
+def lab() -> Iterator[Lab]:
+    """The lab that all tests share; its P-CSCF has an IPv6 address too.
+
+    Its databases are in memory: a 200 to REGISTER waits for the disk, and how long a machine shared with others takes
+    for a sync is nothing these tests judge. Those that kill processes have a lab of their own, on the disk.
+    """
+    with in_memory() as folder, running(Lab(folder, "127.0.3", second_pcscf_address="::1")) as lab:
         yield lab
 
 
