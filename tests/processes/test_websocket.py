@@ -161,8 +161,8 @@ class Phone:
             agreement = Usim(K, OPC).challenge(*digest.parse_aka_nonce(nonce))
             assert isinstance(agreement, Agreement)
             proof = digest.response(
-                **values, nonce=nonce, method="REGISTER", password=agreement.res, qop="", nc="", cnonce="",
-                algorithm="AKAv1-MD5",
+                username=self.impi, realm=self.domain, uri=uri, nonce=nonce, method="REGISTER",
+                password=agreement.res, qop="", nc="", cnonce="", algorithm="AKAv1-MD5",
             )  # fmt: skip
             answer = {**values, "nonce": nonce, "response": proof, "algorithm": "AKAv1-MD5"}
         assert statuses == [401, 200]
