@@ -28,6 +28,7 @@ SUBPROTOCOL: Final = Subprotocol("sip")  # 4.1
 ANY_ORIGIN: Final = "*"
 MAX_HANDSHAKE_BYTES: Final = 16_384
 _PING: Final = b"\r\n\r\n"
+_HEAD_END: Final = b"\r\n\r\n"
 _DATA: Final = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
 
 _silent = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ _silent.disabled = True  # what happens is told by `fault`, with the peer's name
 class WebSocketFraming:
     """One client's WebSocket, from the HTTP request that opens it; `origins` are the web pages that may open one."""
 
-    __slots__ = ("_handshake_bytes", "_is_text", "_message", "_protocol", "fault")
+    __slots__ = ("_handshake_bytes", "_is_text", "_message", "_protocol", "_tail", "fault")
 
     def __init__(self, origins: Collection[str]) -> None:
         allowed = None if ANY_ORIGIN in origins else [None, *map(Origin, origins)]  # None: it is no browser
@@ -45,6 +46,7 @@ class WebSocketFraming:
             origins=allowed, subprotocols=[SUBPROTOCOL], max_size=MAX_MESSAGE_BYTES, logger=_silent
         )
         self._handshake_bytes = 0
+        self._tail = b""  # of the handshake so far, in which its end may have begun
         self._message: bytearray | None = None  # of which not all frames are there
         self._is_text = False
         self.fault = ""
@@ -66,22 +68,33 @@ class WebSocketFraming:
 
     def feed(self, data: bytes) -> list[Item]:
         """Take what was received; answer handshake, pings and close; return the messages that are complete."""
+        items: list[Item] = []
+        while data and not self.is_over:
+            # The library would read what comes behind the handshake before it is accepted.
+            length = self._handshake_length(data) if self._protocol.state is State.CONNECTING else len(data)
+            items += self._receive(data[:length])
+            data = data[length:]
+        return items
+
+    def _handshake_length(self, data: bytes) -> int:
+        """Tell how much belongs to the HTTP request."""
+        self._handshake_bytes += len(data)
+        if self._handshake_bytes > MAX_HANDSHAKE_BYTES:
+            self.fault = "the WebSocket handshake is too long"
+        seen = self._tail + data
+        end = seen.find(_HEAD_END)
+        self._tail = seen[-3:] if end < 0 else b""
+        return len(data) if end < 0 else end + len(_HEAD_END) - (len(seen) - len(data))
+
+    def _receive(self, data: bytes) -> list[Item]:
         protocol = self._protocol
-        if protocol.state is State.CONNECTING:
-            self._handshake_bytes += len(data)
-            if self._handshake_bytes > MAX_HANDSHAKE_BYTES:
-                self.fault = "the WebSocket handshake is too long"
-                return []
         protocol.receive_data(data)
         items: list[Item] = []
-        while events := protocol.events_received():
-            for event in events:
-                if isinstance(event, HttpRequest):
-                    protocol.send_response(protocol.accept(event))
-                    if self.is_open:
-                        protocol.receive_data(b"")  # what came behind the handshake
-                elif isinstance(event, Frame) and event.opcode in _DATA and not self.fault:
-                    items += self._take(event)
+        for event in protocol.events_received():
+            if isinstance(event, HttpRequest):
+                protocol.send_response(protocol.accept(event))
+            elif isinstance(event, Frame) and event.opcode in _DATA and not self.fault:
+                items += self._take(event)
         self._note_fault()
         return items
 

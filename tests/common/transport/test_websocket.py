@@ -316,9 +316,22 @@ def test_what_comes_right_behind_the_handshake_is_taken(options: Any) -> None:
     pair = Pair()
     request = pair.said()
     message = Frame(Opcode.TEXT, bytes(options)).serialize(mask=True)
+    assert request.endswith(b"\r\n\r\n")
     assert [bytes(item) for item in pair.framing.feed(request + message) if isinstance(item, Request)] == [
         bytes(options)
     ]
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 4, 5, 50])
+def test_what_comes_right_behind_a_handshake_does_not_harm_its_refusal(cut: int) -> None:
+    """The frame is wrong too; whichever fault is found first ends it."""
+    framing = WebSocketFraming(())
+    stream = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + Frame(Opcode.CONT, b"x").serialize(mask=True)
+    for start in range(0, len(stream), cut):
+        if not framing.is_over:
+            framing.feed(stream[start : start + cut])
+    assert framing.fault == "WebSocket: missing Connection header"
+    assert framing.output().startswith(b"HTTP/1.1 426 ")
 
 
 def test_any_cut_gives_the_same(options: Any) -> None:
