@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SETTINGS: Final = Path(__file__).parent / "kamailio_settings"
-PACKAGES: Final = "apt-get install kamailio kamailio-ims-modules kamailio-presence-modules kamailio-extra-modules"
+PACKAGES: Final = "apt-get install kamailio kamailio-ims-modules kamailio-presence-modules"
 MODULE_FOLDERS: Final = ("/usr/lib/*/kamailio/modules", "/usr/lib/kamailio/modules", "/usr/lib64/kamailio/modules")
 NEEDED_MODULES: Final = ("ims_icscf", "ims_registrar_scscf", "ims_registrar_pcscf", "cdp", "presence", "ctl", "db_text")
 SHARED_MIB: Final = 1024  # per CSCF; the default of 64 is full after some thousand users
