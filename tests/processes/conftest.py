@@ -177,6 +177,13 @@ def lab() -> Iterator[Lab]:
         yield lab
 
 
+@pytest.fixture(scope="session")
+def attacked_lab() -> Iterator[Lab]:
+    """A lab for attackers: they acknowledge nothing, and so are answered again and again while other tests run."""
+    with in_memory() as folder, running(Lab(folder, "127.0.20")) as lab:
+        yield lab
+
+
 @pytest.fixture
 def own_lab(tmp_path: Path) -> Iterator[Lab]:
     """A lab for a test that kills processes."""
@@ -452,12 +459,8 @@ def as_root(*command: str) -> list[str]:
 class Capture:
     """What the shared lab says on loopback while this is open."""
 
-    # The lab's own addresses: other traffic on loopback is nobody's business. Without test_hostile's attacker, who
-    # acknowledges nothing and so is answered again and again while other tests run.
-    FILTER = (
-        "(net 127.0.3.0/24 and not host 127.0.7.9 and (udp or tcp port 3868 or tcp port 5060))"
-        " or (ip6 host ::1 and port 5060)"
-    )
+    # one capture filter for the lab's own addresses: other traffic on loopback is nobody's business
+    FILTER = "(net 127.0.3.0/24 and (udp or tcp port 3868 or tcp port 5060)) or (ip6 host ::1 and port 5060)"
 
     def __init__(self, path: Path) -> None:
         self.path = path

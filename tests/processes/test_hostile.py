@@ -101,6 +101,11 @@ def received(tcp: socket.socket) -> bytes:
 
 
 @pytest.fixture
+def lab(attacked_lab: Any) -> Any:
+    return attacked_lab
+
+
+@pytest.fixture
 def nodes(lab: Any) -> dict[str, tuple[str, int]]:
     network = lab.settings.network
     return {name: (getattr(network, name), network.sip_port) for name in NODES}
