@@ -20,7 +20,9 @@ FAILURE = 1
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; a fault is one line per reason on stderr and a status that is not zero."""
-    options = _parser().parse_args(arguments)
+    options, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")  # with the usage of the command meant
     try:
         status: int = options.command(options)
         sys.stdout.flush()
@@ -122,17 +124,17 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="start the core, register two UEs, make a call, and stay up until Ctrl-C")
     run.add_argument("--once", action="store_true", help="end after the call; status 0 if all went well")
-    run.set_defaults(command=_run)
+    run.set_defaults(command=_run, parser=run)
     render = commands.add_parser("render", help="write the settings of the five processes, start nothing")
-    render.set_defaults(command=_render)
+    render.set_defaults(command=_render, parser=render)
     check = commands.add_parser("check", help="say what is wrong with the lab's file")
-    check.set_defaults(command=_check)
+    check.set_defaults(command=_check, parser=check)
 
     bench = groups.add_parser("bench", help="what the core costs on this machine", description="What the core costs.")
     benches = bench.add_subparsers(title="commands", required=True, metavar="COMMAND")
     sip = benches.add_parser("sip", help="measure the CPU time of SIP and Cx messages, in some seconds")
     sip.add_argument("--json", action="store_true", help="write JSON in place of a table")
-    sip.set_defaults(command=_bench_sip)
+    sip.set_defaults(command=_bench_sip, parser=sip)
 
     core = benches.add_parser("core", help="measure the core under load, side by side with Kamailio's, using SIPp")
     core.add_argument("--quick", action="store_true", help="one rate of each, no search, no memory: a few minutes")
@@ -159,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     core.add_argument("--repeat", type=_repetitions, default=1, metavar="N", help="the least disturbed run counts")
     core.add_argument("--json", type=Path, metavar="FILE", help="write every run there too")
-    core.set_defaults(command=_bench_core)
+    core.set_defaults(command=_bench_core, parser=core)
 
     for one in (run, render, check):
         one.add_argument("--config", type=Path, default=DEFAULT_LAB, metavar="FILE", help="default: %(default)s")

@@ -179,3 +179,9 @@ def dns_server(tmp_path: Path) -> Iterator[DnsServer]:
     server = DnsServer(program, tmp_path / "dnsmasq.log")
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def openssl() -> str:
+    """The program that makes the certificates; Debian's smallest installation has none, and tests/run adds it."""
+    return shutil.which("openssl") or pytest.skip("needs openssl")

@@ -47,7 +47,7 @@ class Authority:
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+def authority(tmp_path_factory: pytest.TempPathFactory, openssl: str) -> Authority:
     return Authority(tmp_path_factory.mktemp("ca"))
 
 

@@ -264,10 +264,10 @@ def test_stopping_takes_leave(run: Any, listen: Any) -> None:
     run(scenario())
 
 
-def test_secured_by_tls(run: Any, listen: Any, options: Any, tmp_path: Path) -> None:
+def test_secured_by_tls(run: Any, listen: Any, options: Any, tmp_path: Path, openssl: str) -> None:
     certificate, key = tmp_path / "own.pem", tmp_path / "own.key"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key,
+        [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key,
          "-out", certificate, "-subj", "/CN=own", "-addext", "subjectAltName=IP:127.0.0.1"],
         check=True, capture_output=True,
     )  # fmt: skip
