@@ -27,23 +27,23 @@ from opencscf.common.actions import (
 )
 from opencscf.common.errors import ParseError, PeerUnavailable
 from opencscf.common.events import Core, RequestReceived, Started, TimerFired
-from opencscf.common.sip.flow import Flow, Hop, Transport
-from opencscf.common.sip.message import Request
-from opencscf.common.sip.parser import parse_for_rejection
-from opencscf.common.sip.proxy import next_hop_uri
-from opencscf.common.sip.stack import (
+from opencscf.common.sip.exchange import (
     Decide,
     Effect,
     Exchange,
     Leg,
     NextTarget,
     Send,
-    SipStack,
     StartStackTimer,
     Target,
     Targets,
     ToCore,
 )
+from opencscf.common.sip.flow import Flow, Hop, Transport
+from opencscf.common.sip.message import Request
+from opencscf.common.sip.parser import parse_for_rejection
+from opencscf.common.sip.proxy import next_hop_uri
+from opencscf.common.sip.stack import SipStack
 
 if TYPE_CHECKING:
     from opencscf.common.node.clock import Clock, TimerWheel

@@ -23,6 +23,11 @@ class Transport(enum.StrEnum):
         """Whether the transport itself retransmits, so that the transactions need not."""
         return self is not Transport.UDP
 
+    @property
+    def is_secured(self) -> bool:
+        """Whether the transport runs over TLS."""
+        return self is Transport.TLS or self is Transport.WSS
+
 
 class Hop(NamedTuple):
     """An address to send to: `host` is an IP literal without brackets.

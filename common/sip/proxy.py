@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from opencscf.common.errors import ParseError
+from opencscf.common.sip.flow import Transport
 from opencscf.common.sip.uri import SipUri
 
 if TYPE_CHECKING:
@@ -24,6 +25,15 @@ MAX_BREADTH = 60  # RFC 5393 5.3.3.1: of a request that does not say
 
 # RFC 3329: phones require it of the P-CSCF in all they send, which takes it out; further proxies never see it.
 _PROXY_OPTIONS = frozenset({"sec-agree"})
+
+_PARAMETERS = {
+    Transport.UDP: "",
+    Transport.TCP: ";transport=tcp",
+    Transport.TLS: ";transport=tls",
+    Transport.WS: ";transport=ws",
+    Transport.WSS: ";transport=ws",  # RFC 7118 has no other
+}
+_SIPS_PARAMETERS = {Transport.WS: ";transport=ws", Transport.WSS: ";transport=ws"}  # else TLS without saying (RFC 5630)
 
 # 16.7 step 6: within a class, the responses that help the caller to try again come first.
 _HELPFUL = (401, 407, 415, 420, 484)
@@ -111,6 +121,24 @@ def count_down_max_forwards(request: Request) -> None:
     """Decrement Max-Forwards, or add it (16.6 step 3)."""
     left = request.max_forwards
     request.set("Max-Forwards", str(MAX_FORWARDS if left is None else left - 1))
+
+
+def sent_by(host: str, port: int) -> str:
+    """Write an address as Via and URIs have it: IPv6 in brackets (RFC 3261 18.1.1)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_for_sips(request: Request) -> bool:
+    """Tell whether the Request-URI or the topmost Route is a SIPS URI (16.6 step 4)."""
+    routes = request.routes
+    return any(uri[:5].lower() == "sips:" for uri in (request.uri, *[route.uri for route in routes[:1]]))
+
+
+def record_route_uri(user: str, local: tuple[str, int], transport: Transport, *, is_sips: bool) -> str:
+    """Write a Record-Route value that leads back to a listener of ours (16.6 step 4, RFC 7118, RFC 5630)."""
+    if is_sips:
+        return f"<sips:{user}@{sent_by(*local)}{_SIPS_PARAMETERS.get(transport, '')};lr>"
+    return f"<sip:{user}@{sent_by(*local)}{_PARAMETERS[transport]};lr>"
 
 
 def loop_mark(request: Request) -> str:

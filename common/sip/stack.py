@@ -8,17 +8,28 @@ Record-Route, forking, Timer C and the choice of the best response (16.7) are ha
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING
 
 from opencscf.common.errors import ParseError, PeerUnavailable
 from opencscf.common.sip import proxy
+from opencscf.common.sip.exchange import (
+    Decide,
+    Effect,
+    Exchange,
+    Leg,
+    NextTarget,
+    Send,
+    Spare,
+    StartStackTimer,
+    Target,
+    Targets,
+    ToCore,
+)
 from opencscf.common.sip.flow import Flow, Hop, Transport
 from opencscf.common.sip.matching import TransactionTable
 from opencscf.common.sip.message import Message, Request, Response
 from opencscf.common.sip.timers import Timer, TimerValues
 from opencscf.common.sip.transaction import (
-    ClientTransaction,
     Deliver,
     DeliverAck,
     InviteClientTransaction,
@@ -26,7 +37,6 @@ from opencscf.common.sip.transaction import (
     NonInviteClientTransaction,
     NonInviteServerTransaction,
     Output,
-    ServerTransaction,
     StartTimer,
     Terminated,
     TimedOut,
@@ -39,131 +49,10 @@ if TYPE_CHECKING:
     from opencscf.common.actions import Forward, RecordRoute, Respond
     from opencscf.common.ids import Ids
 
-Target: TypeAlias = Hop | Flow
-
 _OWN_BYTES = 250  # about what our Via and Record-Route add to a request
 _WHY_GIVEN_UP = {408: "does not answer", 503: "cannot be reached"}  # for which another target is tried
 MAX_SERVER_TRANSACTIONS = 50_000  # beyond this new requests are answered 503 without state
 RETRY_AFTER_S = 5  # what such a 503 asks for
-
-
-_SECURED = {Transport.TLS, Transport.WSS}
-_PARAMETERS = {
-    Transport.UDP: "",
-    Transport.TCP: ";transport=tcp",
-    Transport.TLS: ";transport=tls",
-    Transport.WS: ";transport=ws",
-    Transport.WSS: ";transport=ws",  # RFC 7118 has no other
-}
-_SIPS_PARAMETERS = {Transport.WS: ";transport=ws", Transport.WSS: ";transport=ws"}  # else TLS without saying (RFC 5630)
-
-
-class Exchange:
-    """A received request and all that became of it: its server transaction and the branches it was forwarded to."""
-
-    __slots__ = (
-        "context", "failure", "forward", "is_answered", "is_cancelled", "key", "legs", "mark", "request", "resume",
-        "target", "to_tag", "transaction",
-    )  # fmt: skip
-
-    def __init__(self, request: Request, transaction: ServerTransaction, target: Target) -> None:
-        self.key = transaction.key
-        self.request = request
-        self.transaction = transaction
-        self.target = target
-        self.to_tag = ""
-        self.mark = ""  # what the branches of a forked request end with (RFC 5393 4.2.1)
-        self.is_cancelled = False
-        self.is_answered = False  # a final response has been handed to the server transaction
-        self.forward: Forward | None = None
-        self.context: proxy.ResponseContext | None = None
-        self.legs: dict[int, Leg] = {}  # by branch
-        self.resume: object = None  # whoever waits for the final response
-        self.failure: PeerUnavailable | None = None  # why our own 503 was made
-
-    def release(self) -> None:
-        """Let go of what is large once the server transaction has ended: timers still hold the exchange for a while."""
-        self.forward = self.context = None
-        self.legs.clear()
-
-
-class Leg:
-    """One client transaction of an exchange, or the CANCEL for one."""
-
-    __slots__ = ("branch", "cancelled_at", "exchange", "progress_at", "request", "spare", "target", "transaction")
-
-    def __init__(
-        self,
-        exchange: Exchange,
-        branch: int,
-        request: Request,
-        transaction: ClientTransaction,
-        target: Target,
-        now: float,
-    ) -> None:
-        self.exchange = exchange
-        self.spare: Spare | None = None
-        self.branch = branch  # -1 for a CANCEL, whose responses nobody waits for
-        self.request: Request | None = request  # for a CANCEL; let go of when the transaction ends
-        self.transaction = transaction
-        self.target = target
-        self.progress_at = now  # when Timer C was last set (16.7 step 2)
-        self.cancelled_at: float | None = None
-
-
-class Spare(NamedTuple):
-    """What a branch is sent anew from when its target fails: the request as the core gave it, and where else to go."""
-
-    request: Request
-    targets: tuple[Target, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Put a message on the wire."""
-
-    message: Message
-    target: Target
-
-
-@dataclass(frozen=True, slots=True)
-class StartStackTimer:
-    """Call `on_timer(owner, timer, now)` after `delay_s`."""
-
-    owner: Exchange | Leg
-    timer: Timer
-    delay_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class ToCore:
-    """A new request, or an ACK for a 2xx, for the core to decide on."""
-
-    request: Request
-
-
-@dataclass(frozen=True, slots=True)
-class Decide:
-    """A response that the core wants to see before it goes back; it is final for the exchange when `is_final`."""
-
-    exchange: Exchange
-    response: Response
-    is_final: bool
-
-
-@dataclass(frozen=True, slots=True)
-class NextTarget:
-    """A target failed, and the request goes to another one (RFC 3263 4.3)."""
-
-    request: Request
-    failed: Target
-    reason: str
-    target: Target
-
-
-Effect: TypeAlias = Send | StartStackTimer | ToCore | Decide | NextTarget
-# The targets of a branch in the order to try them, or why there is none.
-Targets: TypeAlias = "tuple[Target, ...] | PeerUnavailable"
 
 
 class SipStack:
@@ -359,13 +248,15 @@ class SipStack:
         host, port = self._local_for(target)
         if forward.record_route is not None and inbound is not None:
             self._record_route(forward.record_route, request, inbound, target)
-        request.prepend("Via", f"SIP/2.0/{target.transport} {_sent_by(host, port)};branch={self._ids.branch()}{mark}")
+        request.prepend(
+            "Via", f"SIP/2.0/{target.transport} {proxy.sent_by(host, port)};branch={self._ids.branch()}{mark}"
+        )
         return request
 
     def _record_route(self, names: RecordRoute, request: Request, inbound: Flow, target: Target) -> None:
-        is_sips = target.transport in _SECURED and _is_for_sips(request)
-        near = _record_route_uri(names.inbound, self._local_for(inbound), inbound.transport, is_sips=is_sips)
-        far = _record_route_uri(names.outbound, self._local_for(target), target.transport, is_sips=is_sips)
+        is_sips = target.transport.is_secured and proxy.is_for_sips(request)
+        near = proxy.record_route_uri(names.inbound, self._local_for(inbound), inbound.transport, is_sips=is_sips)
+        far = proxy.record_route_uri(names.outbound, self._local_for(target), target.transport, is_sips=is_sips)
         if near != far:
             request.prepend("Record-Route", near)
         request.prepend("Record-Route", far)
@@ -612,19 +503,3 @@ def _with_tcp(target: Target) -> tuple[Target, ...]:
     if isinstance(target, Hop) and target.transport is Transport.UDP:
         return (target._replace(transport=Transport.TCP), target)
     return (target,)
-
-
-def _sent_by(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _is_for_sips(request: Request) -> bool:
-    """Tell whether the Request-URI or the topmost Route is a SIPS URI (16.6 step 4)."""
-    routes = request.routes
-    return any(uri[:5].lower() == "sips:" for uri in (request.uri, *[route.uri for route in routes[:1]]))
-
-
-def _record_route_uri(user: str, local: tuple[str, int], transport: Transport, *, is_sips: bool) -> str:
-    if is_sips:
-        return f"<sips:{user}@{_sent_by(*local)}{_SIPS_PARAMETERS.get(transport, '')};lr>"
-    return f"<sip:{user}@{_sent_by(*local)}{_PARAMETERS[transport]};lr>"

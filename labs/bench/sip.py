@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Final
 from opencscf.common.actions import Branch, Forward
 from opencscf.common.ids import Ids
 from opencscf.common.sip import proxy
+from opencscf.common.sip.exchange import Send, StartStackTimer
 from opencscf.common.sip.flow import Flow, Hop, Transport
 from opencscf.common.sip.message import Message, Request, Response
 from opencscf.common.sip.parser import parse
-from opencscf.common.sip.stack import Send, SipStack, StartStackTimer, note_source
+from opencscf.common.sip.stack import SipStack, note_source
 from opencscf.common.sip.timers import TimerValues
 from opencscf.diameter import dictionary
 from opencscf.diameter.codec import PROXIABLE, REQUEST, DiameterMessage, decode

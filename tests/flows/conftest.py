@@ -21,12 +21,13 @@ from opencscf.common.ims.aka import Agreement, AuthVector, SyncFailure, Usim, ma
 from opencscf.common.node.clock import FakeClock, TimerWheel
 from opencscf.common.node.runtime import Asker, Reply, Runtime
 from opencscf.common.sip import digest
+from opencscf.common.sip.exchange import Target
 from opencscf.common.sip.flow import Flow, Hop, Transport
 from opencscf.common.sip.headers import Challenge
 from opencscf.common.sip.message import Message, Request, Response
 from opencscf.common.sip.parser import parse
 from opencscf.common.sip.proxy import OwnUris
-from opencscf.common.sip.stack import SipStack, Target
+from opencscf.common.sip.stack import SipStack
 from opencscf.common.sip.timers import TimerValues
 from opencscf.common.sip.uri import SipUri
 from opencscf.diameter.cx import (

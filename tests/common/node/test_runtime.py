@@ -24,10 +24,11 @@ from opencscf.common.events import Event, RequestReceived, Started, TimerFired
 from opencscf.common.ids import Ids
 from opencscf.common.node.clock import FakeClock, TimerWheel
 from opencscf.common.node.runtime import MAX_WAITING, Reply, Runtime
+from opencscf.common.sip.exchange import Target
 from opencscf.common.sip.flow import Flow, Hop, Transport
 from opencscf.common.sip.message import Message, Request, Response
 from opencscf.common.sip.parser import parse
-from opencscf.common.sip.stack import SipStack, Target
+from opencscf.common.sip.stack import SipStack
 from opencscf.common.sip.timers import TimerValues
 from opencscf.common.sip.uri import SipUri
 

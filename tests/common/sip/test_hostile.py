@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from opencscf.common.sip.exchange import Exchange, Leg
 from opencscf.common.sip.message import Message
-from opencscf.common.sip.stack import Exchange, Leg
 from opencscf.common.sip.transaction import (
     InviteClientTransaction,
     InviteServerTransaction,

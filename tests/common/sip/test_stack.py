@@ -5,10 +5,11 @@ import pytest
 from opencscf.common.actions import Branch, Forward, RecordRoute, Respond
 from opencscf.common.errors import PeerUnavailable
 from opencscf.common.ids import Ids
+from opencscf.common.sip.exchange import Decide, Effect, NextTarget, Send, StartStackTimer, Target, ToCore
 from opencscf.common.sip.flow import Flow, Hop, Transport
 from opencscf.common.sip.message import Message, Request, Response
 from opencscf.common.sip.parser import parse
-from opencscf.common.sip.stack import Decide, Effect, NextTarget, Send, SipStack, StartStackTimer, Target, ToCore
+from opencscf.common.sip.stack import SipStack
 from opencscf.common.sip.timers import Timer, TimerValues
 
 UE = Flow(Transport.UDP, ("127.0.1.10", 5060), ("127.0.2.1", 5062))
