@@ -1,9 +1,9 @@
 """The timers of the transactions and their values (RFC 3261 table 4, RFC 6026 8.4, TS 24.229 table 7.7.1).
 
 All values are in seconds, and the same on all sides: the longer ones that TS 24.229 7.7 has towards the UE are not used
-yet. Timer C belongs to the proxy (RFC 3261 16.6 step 11); the others to the four machines in `transaction.py`. Those that
-last zero seconds over a reliable transport (D, I, J, K) are not represented here as zero: the machine goes on at once
-instead of starting them.
+yet. Timer C belongs to the proxy (RFC 3261 16.6 step 11), the others to the four machines in `transaction.py`. Those
+that last zero seconds over a reliable transport (D, I, J, K) are not represented here as zero: the machine goes on at
+once instead of starting them.
 """
 
 from __future__ import annotations
