@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from opencscf.common.errors import ParseError, StartupError
 from opencscf.common.sip.flow import Flow, Transport
 from opencscf.common.sip.parser import parse
+from opencscf.common.transport.stun import MAX_FIRST_OCTET, binding_response
 
 if TYPE_CHECKING:
     import asyncio
@@ -100,6 +101,9 @@ class UdpListener:
             self.received += 1
             if len(data) < 5 and not data.strip(b"\r\n\0"):
                 continue  # a keep-alive (RFC 5626 3.5.1 gives UDP others, but UEs send these)
+            if data[0] <= MAX_FIRST_OCTET:
+                self._answer_stun(data, (remote[0], remote[1]))
+                continue
             flow = Flow(Transport.UDP, local, (remote[0], remote[1]))
             try:
                 message = parse(data)
@@ -109,6 +113,10 @@ class UdpListener:
                 self._receive(message, flow)
             if self._socket.fileno() < 0:
                 return  # closed meanwhile
+
+    def _answer_stun(self, data: bytes, remote: tuple[str, int]) -> None:
+        if (answer := binding_response(data, remote)) is not None:
+            self.send(answer, remote)
 
 
 def _enlarge_buffers(opened: socket.socket) -> None:
