@@ -7,7 +7,6 @@ which every phone subscribes after its registration: it hears that there is no n
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from opencscf.common.actions import Action, Branch, Forward, RecordRoute, Report, Respond
@@ -152,7 +151,7 @@ def _branch(copy: Request, binding: ContactBinding) -> Branch:
     """Address a copy to one contact, along the Path it registered by, and say whom the caller called."""
     branch = copy.copy()
     contact = binding.address.sip_uri
-    branch.uri = str(replace(contact, headers=NO_PARAMS) if contact.headers else contact)  # RFC 3261 19.1.1
+    branch.uri = str(contact._replace(headers=NO_PARAMS) if contact.headers else contact)  # RFC 3261 19.1.1
     for hop in reversed(binding.path):
         branch.prepend("Route", hop)
     branch.set("P-Called-Party-ID", f"<{copy.uri}>")

@@ -25,7 +25,7 @@ def impu_of(uri: SipUri | TelUri) -> Impu:
     """
     if isinstance(uri, TelUri):
         return Impu(uri.canonical)
-    return Impu(f"sip:{uri.aor.partition(':')[2]}")
+    return Impu(f"sip:{uri.userhost}")
 
 
 def forms_of(uri: SipUri | TelUri, domain: str) -> Iterator[Impu]:

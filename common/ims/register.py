@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from opencscf.common.errors import ParseError
 from opencscf.common.ims.identity import Impi, Impu
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from opencscf.common.sip.uri import TelUri
 
 
-@dataclass(frozen=True, slots=True)
-class Register:
+class Register(NamedTuple):
     """A REGISTER with the identities it is about; `impi` is the UE's claim until it is authenticated."""
 
     request: Request
@@ -46,15 +44,16 @@ class Register:
 
     def requested_expires_s(self, contact: NameAddr) -> int | None:
         """How long a contact asks to be registered (RFC 3261 10.2.1.1), None if it leaves that to the registrar."""
-        return contact.expires if contact.expires is not None else self.request.expires
+        expires_s = contact.expires
+        return expires_s if expires_s is not None else self.request.expires
 
     @property
     def is_deregistration(self) -> bool:
         """Whether it only takes contacts away (RFC 3261 10.2.2)."""
         contacts = self.request.contacts
-        return self.request.is_contact_star or (
-            bool(contacts) and all(self.requested_expires_s(contact) == 0 for contact in contacts)
-        )
+        if not contacts:
+            return self.request.is_contact_star
+        return all(self.requested_expires_s(contact) == 0 for contact in contacts)
 
     @property
     def is_protected(self) -> bool:
@@ -88,4 +87,4 @@ def _derived_impi(address: SipUri | TelUri) -> Impi:
     """A UE without credentials is known by its public identity without scheme (5.4.1.2.1)."""
     if not isinstance(address, SipUri) or address.user is None:
         raise ParseError("neither Authorization nor To name a private identity")
-    return Impi(address.aor.partition(":")[2])
+    return Impi(address.userhost)

@@ -22,7 +22,7 @@ AUTN_BYTES: Final = 16
 AUTS_BYTES: Final = 14
 MAX_NONCE_CHARS: Final = 4096
 
-_HASHES: Final = {"md5": "md5", "akav1-md5": "md5", "sha-256": "sha256"}
+_HASHES: Final = {"md5": hashlib.md5, "akav1-md5": hashlib.md5, "sha-256": hashlib.sha256}
 _SESSION: Final = "-sess"
 
 
@@ -138,10 +138,10 @@ def parse_auts(text: str) -> bytes:
 
 
 def _hash(algorithm: str, data: bytes) -> str:
-    name = _HASHES.get(algorithm.lower().removesuffix(_SESSION))
-    if name is None:
+    make = _HASHES.get(algorithm.lower().removesuffix(_SESSION))
+    if make is None:
         raise ParseError("unknown digest algorithm")
-    return hashlib.new(name, data, usedforsecurity=False).hexdigest()
+    return make(data, usedforsecurity=False).hexdigest()
 
 
 def _encoded(text: str) -> bytes:

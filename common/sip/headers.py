@@ -10,6 +10,7 @@ from typing import ClassVar, Final, NamedTuple, Self
 from opencscf.common.errors import ParseError
 from opencscf.common.sip.params import (
     NO_PARAMS,
+    PLAIN_PARAMS,
     QUOTED,
     TOKEN_CHARS,
     Params,
@@ -17,6 +18,7 @@ from opencscf.common.sip.params import (
     parse_params,
     quote,
     split_elements,
+    split_params,
     unquote,
 )
 from opencscf.common.sip.uri import (
@@ -45,10 +47,12 @@ __all__ = [
     "split_elements",
 ]
 
-CACHED_ADDRESSES: Final = 16_384
-CACHED_LISTS: Final = 4096
-CACHED_VIAS: Final = 4096  # of what is under way: the responses to a request carry its Via
-MAX_CACHED_CHARS: Final = 256
+CACHED_ADDRESSES: Final = 4096  # of what is under way: the messages of a dialog repeat From, To, Contact and Route
+CACHED_LISTS: Final = 2048
+CACHED_VIAS: Final = 2048  # the responses to a request carry its Via
+CACHED_WORDS: Final = 512  # CSeq, Content-Type: few values for all users
+MAX_CACHED_CHARS: Final = 256  # longer ones are parsed anew each time, so that a peer cannot fill the memory
+MAX_CACHED_WORD_CHARS: Final = 32
 MAX_CSEQ: Final = 2**31 - 1  # RFC 3261 8.1.1.5
 MAX_EXPIRES_S: Final = 2**32 - 1  # 20.19
 MALFORMED_EXPIRES_S: Final = 3600  # 20.10, 20.19
@@ -57,17 +61,27 @@ MALFORMED_EXPIRES_S: Final = 3600  # 20.10, 20.19
 _DISPLAY_CHARS: Final = rf"{TOKEN_CHARS}\s\x80-\U0010ffff"
 
 _CSEQ: Final = re.compile(rf"([0-9]{{1,10}})[ \t]++([{TOKEN_CHARS}]++)")
+# The form that nearly all have comes first, with parameters that need no further look; then whatever the RFCs allow.
+_PLAIN_VIA: Final = re.compile(
+    rf"SIP/2\.0/([{TOKEN_CHARS}]++) ([A-Za-z0-9\-.]++)(?::([0-9]{{1,5}}))?({PLAIN_PARAMS})", re.ASCII
+)
 _VIA: Final = re.compile(
     rf"[Ss][Ii][Pp]\s*+/\s*+2\.0\s*+/\s*+([{TOKEN_CHARS}]++)\s++({HOST})\s*+(?::\s*+([0-9]{{1,5}})\s*+)?(;.*)?",
     re.ASCII | re.DOTALL,
 )
+_PLAIN_NAME_ADDR: Final = re.compile(rf"<([A-Za-z][A-Za-z0-9+.\-]*+:[^<>\s]++)>({PLAIN_PARAMS})", re.ASCII)
 _NAME_ADDR: Final = re.compile(
     rf"(?:({QUOTED})\s*+|([{_DISPLAY_CHARS}]*+))<([A-Za-z][A-Za-z0-9+.\-]*+:[^<>\s]++)>\s*+(;.*)?",
     re.ASCII | re.DOTALL,
 )
 _ADDR_SPEC: Final = re.compile(r'([A-Za-z][A-Za-z0-9+.\-]*+:[^<>\s",;?]++)\s*+(;.*)?', re.ASCII | re.DOTALL)
+_MAX_FORWARDS: Final = {str(hops): hops for hops in range(256)}
 _DISPLAY_TOKENS: Final = re.compile(rf"[{TOKEN_CHARS}]++(?: [{TOKEN_CHARS}]++)*")
 _QVALUE: Final = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
+_PLAIN_AUTH: Final = re.compile(
+    rf'([{TOKEN_CHARS}]++) ((?:[a-z\-]++=(?:"[^"\\]*+"|[^\s,"]++)(?:, *+(?=[a-z\-])|,?\Z))+)', re.ASCII
+)
+_PLAIN_AUTH_PARAM: Final = re.compile(r'([a-z\-]++)=(?:"([^"]*+)"|([^,"]++))')
 _SCHEME: Final = re.compile(rf"\s*+([{TOKEN_CHARS}]++)\s++", re.ASCII)
 _AUTH_PARAM: Final = re.compile(
     rf'\s*+([{TOKEN_CHARS}]++)\s*+=\s*+({QUOTED}|[^\s,"]++)\s*+(?:,|\Z)', re.ASCII | re.DOTALL
@@ -83,13 +97,7 @@ class CSeq(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> CSeq:
         """Read `number method`."""
-        match = _CSEQ.fullmatch(text)
-        if match is None:
-            raise ParseError("malformed CSeq")
-        number = int(match[1])
-        if number > MAX_CSEQ:
-            raise ParseError("the CSeq number is 2**31 or more")
-        return cls(number, match[2])
+        return _parse_cseq_cached(text) if len(text) <= MAX_CACHED_WORD_CHARS else _parse_cseq(text)
 
     def __str__(self) -> str:
         return f"{self.number} {self.method}"
@@ -214,11 +222,11 @@ class NameAddr(NamedTuple):
 
     def with_param(self, name: str, value: str | None = None) -> NameAddr:
         """Return a copy with a header field parameter set; the value is written as it is given."""
-        return self._replace(params=self.params.replaced(name, value))
+        return NameAddr(self.uri, self.display, self.params.replaced(name, value))
 
     def without_params(self, *names: str) -> NameAddr:
         """Return a copy with some header field parameters taken out."""
-        return self._replace(params=self.params.without(*names))
+        return NameAddr(self.uri, self.display, self.params.without(*names))
 
     def __str__(self) -> str:
         if not self.display:
@@ -227,7 +235,27 @@ class NameAddr(NamedTuple):
         return f"{display} <{self.uri}>{self.params}"
 
 
+def _parse_cseq(text: str) -> CSeq:
+    match = _CSEQ.fullmatch(text)
+    if match is None:
+        raise ParseError("malformed CSeq")
+    number = int(match[1])
+    if number > MAX_CSEQ:
+        raise ParseError("the CSeq number is 2**31 or more")
+    return CSeq(number, match[2])
+
+
+_parse_cseq_cached = lru_cache(CACHED_WORDS)(_parse_cseq)
+
+
 def _parse_via(text: str) -> Via:
+    if match := _PLAIN_VIA.fullmatch(text):
+        transport, host, port, params = match.groups()
+        return Via(transport.upper(), host, parse_port(port), split_params(params))
+    return _parse_any_via(text)
+
+
+def _parse_any_via(text: str) -> Via:
     match = _VIA.fullmatch(text)
     if match is None:
         raise ParseError("malformed Via")
@@ -244,6 +272,13 @@ _parse_via_cached = lru_cache(CACHED_VIAS)(_parse_via)
 
 
 def _parse_name_addr(text: str) -> NameAddr:
+    if match := _PLAIN_NAME_ADDR.fullmatch(text):
+        uri, params = match.groups()
+        return NameAddr(uri, "", split_params(params))
+    return _parse_any_name_addr(text)
+
+
+def _parse_any_name_addr(text: str) -> NameAddr:
     if match := _NAME_ADDR.fullmatch(text):
         quoted, tokens, uri, params = match.groups()
         display = unquote(quoted) if quoted else tokens.rstrip()
@@ -280,6 +315,8 @@ def parse_call_id(text: str) -> str:
 
 def parse_max_forwards(text: str) -> int:
     """Read Max-Forwards (20.22)."""
+    if (hops := _MAX_FORWARDS.get(text)) is not None:
+        return hops
     if not (text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) <= 255):
         raise ParseError("Max-Forwards is a number from 0 to 255")
     return int(text)
@@ -287,6 +324,10 @@ def parse_max_forwards(text: str) -> int:
 
 def parse_media_type(text: str) -> str:
     """Read the type of a body, in lower case without its parameters (20.15)."""
+    return _media_type_cached(text) if len(text) <= MAX_CACHED_WORD_CHARS else _media_type(text)
+
+
+def _media_type(text: str) -> str:
     media_type = text.partition(";")[0]
     main, slash, sub = (part.strip() for part in media_type.partition("/"))
     if not (slash and is_token(main) and is_token(sub)):
@@ -294,7 +335,10 @@ def parse_media_type(text: str) -> str:
     return f"{main}/{sub}".lower()
 
 
-@dataclass(frozen=True, slots=True)
+_media_type_cached = lru_cache(CACHED_WORDS)(_media_type)
+
+
+@dataclass(slots=True)  # not frozen: that would make each one dearer
 class _AuthenticationParams:
     """A scheme and its parameters: names in lower case, values without quotes."""
 
@@ -307,6 +351,15 @@ class _AuthenticationParams:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read `scheme name=value, ...`, quoted or not, in any order."""
+        if match := _PLAIN_AUTH.fullmatch(text):
+            pairs = _PLAIN_AUTH_PARAM.findall(match[2])
+            read = {name: quoted or token for name, quoted, token in pairs}
+            if len(read) == len(pairs):  # none is repeated
+                return cls(match[1], read)
+        return cls._parse_any(text)
+
+    @classmethod
+    def _parse_any(cls, text: str) -> Self:
         scheme = _SCHEME.match(text)
         if scheme is None:
             raise ParseError("malformed authentication header field")
@@ -336,11 +389,13 @@ class _AuthenticationParams:
         return type(self)(self.scheme, params)
 
     def __str__(self) -> str:
-        return f"{self.scheme} {', '.join([self._pair(name, value) for name, value in self.params.items()])}"
-
-    def _pair(self, name: str, value: str) -> str:
         # What is no token is quoted in any case: it might end the parameter and begin one of its own.
-        return f"{name}={value if name in self.UNQUOTED and is_token(value) else quote(value)}"
+        unquoted = self.UNQUOTED
+        pairs = [
+            f"{name}={value if name in unquoted and is_token(value) else quote(value)}"
+            for name, value in self.params.items()
+        ]
+        return f"{self.scheme} {', '.join(pairs)}"
 
     def __repr__(self) -> str:
         shown = {name: "..." if name in self.SECRET else value for name, value in self.params.items()}

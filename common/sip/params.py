@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Final
 
 from opencscf.common.errors import ParseError
@@ -15,7 +14,10 @@ QUOTED: Final = r'"(?:[^"\\]++|\\.)*"'
 
 _TOKEN: Final = re.compile(f"[{TOKEN_CHARS}]++")
 _VALUE: Final = r'[^\s";<>,]'
-_PLAIN: Final = re.compile(f"(?:;[{TOKEN_CHARS}]++(?:={_VALUE}++)?)+", re.ASCII)
+# As nearly all are written, ready for `split_params`: no white space, no escape, no semicolon in a quoted string.
+PLAIN_PARAMS: Final = rf'(?:;[{TOKEN_CHARS}]++(?:=(?:{_VALUE}++|"[^"\\;]*+"))?)*'
+
+_PLAIN: Final = re.compile(PLAIN_PARAMS, re.ASCII)
 _PARAM: Final = re.compile(rf"\s*;\s*([{TOKEN_CHARS}]++)\s*(?:=\s*({QUOTED}|{_VALUE}*+)\s*)?", re.DOTALL | re.ASCII)
 _ELEMENT: Final = re.compile(rf'(?:[^,"<]++|{QUOTED}|<[^>]*+>)*', re.DOTALL)
 _QUOTED_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
@@ -32,20 +34,21 @@ class Params(tuple[tuple[str, "str | None"], ...]):
 
     def get(self, name: str) -> str | None:
         """Return the value without its quotes; "" for a parameter that has no value, None for one that is absent."""
-        value = self.raw(name)
-        return unquote(value) if value is not None and value[:1] == '"' else value
-
-    def raw(self, name: str) -> str | None:
-        """Return the value as written, quotes and all; otherwise like `get`."""
         for key, value in self:
             if key == name or key.lower() == name:
-                return value or ""
+                if value is None:
+                    return ""
+                return unquote(value) if value[:1] == '"' else value
         lowered = name.lower()
-        return self.raw(lowered) if lowered != name else None
+        return self.get(lowered) if lowered != name else None
 
     def has(self, name: str) -> bool:
         """Whether a parameter of this name is there, with a value or without."""
-        return self.raw(name) is not None
+        for key, _ in self:
+            if key == name or key.lower() == name:
+                return True
+        lowered = name.lower()
+        return self.has(lowered) if lowered != name else False
 
     def replaced(self, name: str, value: str | None) -> Params:
         """Return a copy with one set: in its place if it was there, else as the last; None writes no value."""
@@ -56,7 +59,9 @@ class Params(tuple[tuple[str, "str | None"], ...]):
 
     def without(self, *names: str) -> Params:
         """Return a copy with some taken out."""
-        lowered = {name.lower() for name in names}
+        if not self:
+            return self
+        lowered = [name.lower() for name in names]
         return Params([pair for pair in self if pair[0].lower() not in lowered])
 
     def __str__(self) -> str:
@@ -71,7 +76,7 @@ def parse_params(text: str) -> Params:
     if not text:
         return NO_PARAMS
     if _PLAIN.fullmatch(text):
-        return split_params(text[1:].split(";"))
+        return split_params(text)
     pairs: list[tuple[str, str | None]] = []
     position, end = 0, len(text.rstrip())
     while position < end:
@@ -83,8 +88,11 @@ def parse_params(text: str) -> Params:
     return Params(pairs)
 
 
-def split_params(parts: Iterable[str]) -> Params:
-    """Make parameters of `name=value` and `name` texts that are known to be well formed."""
+def split_params(text: str, separator: str = ";") -> Params:
+    """Make parameters of a text that is known to be well formed and to begin with a separator, or to be empty."""
+    if not text:
+        return NO_PARAMS
+    parts = text[1:].split(separator)
     return Params(
         [(name, value if equals else None) for name, equals, value in [part.partition("=") for part in parts]]
     )
@@ -96,7 +104,7 @@ def split_elements(text: str) -> list[str]:
         return [text]
     if '"' not in text:
         parts = text.split(",")
-        if all(part.count("<") == part.count(">") for part in parts):  # no comma inside a URI
+        if "<" not in text or all(part.count("<") == part.count(">") for part in parts):  # no comma inside a URI
             return [part.strip() for part in parts]
     elements = []
     position = -1
@@ -116,7 +124,9 @@ def is_token(text: str) -> bool:
 
 def quote(text: str) -> str:
     """Write a quoted-string."""
-    return '"' + _NEEDS_ESCAPE.sub(r"\\\1", text) + '"'
+    if '"' in text or "\\" in text:
+        text = _NEEDS_ESCAPE.sub(r"\\\1", text)
+    return f'"{text}"'
 
 
 def unquote(text: str) -> str:

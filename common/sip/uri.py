@@ -6,15 +6,14 @@ Not covered: IPv6 zones, which mean nothing to another host and have no place in
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from opencscf.common.errors import ParseError
 from opencscf.common.sip.params import NO_PARAMS, Params, split_params
 
-CACHED_URIS: Final = 16_384
+CACHED_URIS: Final = 4096
 MAX_CACHED_CHARS: Final = 256  # longer ones are parsed anew each time, so that a peer cannot fill the memory
 
 _UNRESERVED: Final = r"A-Za-z0-9\-_.!~*'()"
@@ -26,6 +25,12 @@ _PARAM_CHARS: Final = rf"(?:[{_UNRESERVED}\[\]/:&+$]++|{_ESCAPED})"
 _HEADER_CHARS: Final = rf"(?:[{_UNRESERVED}\[\]/?:+$]++|{_ESCAPED})"
 HOST: Final = r"\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9\-_.]++"  # the underscore is no host name's, but it is seen
 
+# The form that nearly all have: nothing escaped, no password, no headers, no IPv6.
+_PLAIN_SIP_URI: Final = re.compile(
+    rf"(sips?):(?:([{_UNRESERVED}&=+$,;?/#]++)@)?([A-Za-z0-9\-_.]++)(?::([0-9]{{1,5}}))?"
+    rf"((?:;[{_UNRESERVED}\[\]/:&+$]++(?:=[{_UNRESERVED}\[\]/:&+$]*+)?)*)",
+    re.ASCII,
+)
 _SIP_URI: Final = re.compile(
     rf"([Ss][Ii][Pp][Ss]?):(?:({_USER})(?::({_PASSWORD}))?@)?({HOST})(?::([0-9]{{1,5}}))?"
     rf"((?:;{_PARAM_CHARS}+(?:={_PARAM_CHARS}*)?)*)"
@@ -44,8 +49,7 @@ _UNRESERVED_CHAR: Final = re.compile(f"[{_UNRESERVED}]")
 _NEVER_MATCHES_ABSENT: Final = frozenset({"user", "ttl", "method", "maddr"})  # RFC 3261 19.1.4
 
 
-@dataclass(frozen=True, slots=True)
-class SipUri:
+class SipUri(NamedTuple):
     """A SIP or SIPS URI; `host` is without brackets, `user` and `password` are escaped as they were written.
 
     `==` compares what is written; `equivalent` compares what is meant.
@@ -93,8 +97,13 @@ class SipUri:
     @property
     def aor(self) -> str:
         """The canonical address-of-record (10.3 step 5): no parameters, port or password, nothing escaped in vain."""
+        return f"{self.scheme}:{self.userhost}"
+
+    @property
+    def userhost(self) -> str:
+        """The address-of-record without its scheme."""
         host = with_brackets(comparable_host(self.host))
-        return f"{self.scheme}:{host}" if self.user is None else f"{self.scheme}:{_unescaped(self.user)}@{host}"
+        return host if self.user is None else f"{_unescaped(self.user)}@{host}"
 
     @property
     def tel(self) -> TelUri | None:
@@ -106,11 +115,11 @@ class SipUri:
 
     def with_param(self, name: str, value: str | None = None) -> SipUri:
         """Return a copy with a parameter set."""
-        return replace(self, params=self.params.replaced(name, value))
+        return self._replace(params=self.params.replaced(name, value))
 
     def without_params(self, *names: str) -> SipUri:
         """Return a copy with some parameters taken out."""
-        return replace(self, params=self.params.without(*names))
+        return self._replace(params=self.params.without(*names))
 
     def equivalent(self, other: SipUri | TelUri) -> bool:
         """Whether both URIs mean the same resource (19.1.4). Not transitive: see the clause."""
@@ -126,15 +135,17 @@ class SipUri:
         )
 
     def __str__(self) -> str:
-        user = ""
-        if self.user is not None:
-            user = f"{self.user}@" if self.password is None else f"{self.user}:{self.password}@"
-        text = f"{self.scheme}:{user}{self.hostport}{self.params}"
-        return f"{text}?{str(self.headers)[1:].replace(';', '&')}" if self.headers else text
+        scheme, user, password, _, _, params, headers = self
+        if user is None:
+            text = f"{scheme}:{self.hostport}{params}"
+        elif password is None:
+            text = f"{scheme}:{user}@{self.hostport}{params}"
+        else:
+            text = f"{scheme}:{user}:{password}@{self.hostport}{params}"
+        return f"{text}?{str(headers)[1:].replace(';', '&')}" if headers else text
 
 
-@dataclass(frozen=True, slots=True)
-class TelUri:
+class TelUri(NamedTuple):
     """A tel URI; `number` is written as it came. `==` compares what is written, `equivalent` what is meant."""
 
     number: str
@@ -230,6 +241,13 @@ def parse_port(digits: str | None) -> int | None:
 
 
 def _parse(text: str) -> SipUri | TelUri:
+    if match := _PLAIN_SIP_URI.fullmatch(text):
+        scheme, user, host, port, params = match.groups()
+        return SipUri(scheme, user, None, host, parse_port(port), split_params(params))
+    return _parse_any(text)
+
+
+def _parse_any(text: str) -> SipUri | TelUri:
     if match := _SIP_URI.fullmatch(text):
         scheme, user, password, host, port, params, headers = match.groups()
         return SipUri(
@@ -238,8 +256,8 @@ def _parse(text: str) -> SipUri | TelUri:
             password=password,
             host=without_brackets(host),
             port=parse_port(port),
-            params=split_params(params[1:].split(";")) if params else NO_PARAMS,
-            headers=split_params(headers.split("&")) if headers else NO_PARAMS,
+            params=split_params(params),
+            headers=split_params(f"&{headers}", "&") if headers else NO_PARAMS,
         )
     if match := _TEL_URI.fullmatch(text):
         return _tel_uri(match)
@@ -254,7 +272,7 @@ _parse_cached = lru_cache(CACHED_URIS)(_parse)
 
 def _tel_uri(match: re.Match[str]) -> TelUri:
     number, params = match.groups()
-    return TelUri(number, split_params(params[1:].split(";")) if params else NO_PARAMS)
+    return TelUri(number, split_params(params))
 
 
 def _unescaped(text: str) -> str:

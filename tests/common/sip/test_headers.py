@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from opencscf.common.errors import ParseError
+from opencscf.common.sip import headers
 from opencscf.common.sip.headers import Challenge, Credentials, CSeq, NameAddr, Params, Via, parse_expires
 from opencscf.common.sip.uri import SipUri, TelUri
 
@@ -296,3 +299,72 @@ def test_any_text_is_credentials_or_a_parse_error(text: str) -> None:
     except ParseError:
         return
     assert credentials == Credentials.parse(text)
+
+
+# The usual form has a short way of its own, which must read what the general one reads
+
+PIECES = st.lists(
+    st.sampled_from(
+        [
+            "SIP/2.0/",
+            "UDP",
+            "udp",
+            " ",
+            "  ",
+            "\t",
+            "a.example",
+            "192.0.2.1",
+            "[2001:db8::1]",
+            ":5060",
+            ":65536",
+            ":",
+            ";branch=z9hG4bK1",
+            ";rport",
+            ";x=",
+            ";=",
+            ";",
+            ",",
+            ';y="a;b"',
+            ';y="a b"',
+            ';z="q\\"',
+            '"',
+            "\\",
+            "<",
+            ">",
+            "sip:a@b",
+            "tel:+1;x=y",
+            "A B",
+            '"A <B>" ',
+            ";tag=1",
+            "=",
+            "é",
+            "Digest ",
+            'realm="a.b"',
+            'Nonce=""',
+            ", ",
+            ",",
+            "qop=auth",
+            "realm=x",
+            "a-b=c=d",
+            "x y",
+            'uri="sip:a"',
+        ]
+    ),
+    max_size=8,
+).map("".join)
+
+
+def outcome(parse: Callable[[str], object], text: str) -> object:
+    try:
+        return parse(text)
+    except ParseError as fault:
+        return fault.reason
+
+
+@given(PIECES)
+def test_usual_and_general_form_agree(text: str) -> None:
+    for start in ("", "SIP/2.0/UDP a", "<sip:a@b>", "Digest "):
+        whole = start + text
+        assert outcome(Via.parse, whole) == outcome(headers._parse_any_via, whole)
+        assert outcome(NameAddr.parse, whole) == outcome(headers._parse_any_name_addr, whole)
+        assert outcome(Credentials.parse, whole) == outcome(Credentials._parse_any, whole)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from opencscf.common.errors import ParseError
+from opencscf.common.sip import uri as uri_module
 from opencscf.common.sip.params import NO_PARAMS, Params
 from opencscf.common.sip.uri import SipUri, TelUri, parse_uri
 
@@ -258,3 +261,45 @@ def test_any_text_is_a_uri_or_a_parse_error(text: str) -> None:
         return
     assert parse_uri(str(uri)) == uri
     assert uri.equivalent(uri)
+
+
+def outcome(parse: Callable[[str], object], text: str) -> object:
+    try:
+        return parse(text)
+    except ParseError as fault:
+        return fault.reason
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "sip:",
+                "sips:",
+                "SIP:",
+                "a",
+                "b.example",
+                "+1-555",
+                "@",
+                ":",
+                ":5060",
+                ":0",
+                "[::1]",
+                ";lr",
+                ";transport=udp",
+                ";x=",
+                ";=",
+                ";user=phone",
+                "?h=v",
+                "&i=",
+                "%41",
+                "#",
+                ";",
+            ]
+        ),
+        max_size=9,
+    ).map("".join)
+)
+def test_usual_and_general_form_agree(text: str) -> None:
+    assert outcome(parse_uri, text) == outcome(uri_module._parse_any, text)
+    assert outcome(parse_uri, f"sip:{text}") == outcome(uri_module._parse_any, f"sip:{text}")
