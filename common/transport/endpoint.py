@@ -14,9 +14,10 @@ from opencscf.common.errors import StartupError
 from opencscf.common.node.connection_settings import ConnectionSettings
 from opencscf.common.node.settings import ListenTransport
 from opencscf.common.sip.flow import Flow, Hop, Transport
+from opencscf.common.transport.batch import MAX_DATAGRAM_BYTES
 from opencscf.common.transport.tcp import StreamHandlers, StreamListener
 from opencscf.common.transport.tls import Certificates
-from opencscf.common.transport.udp import MAX_DATAGRAM_BYTES, UdpListener
+from opencscf.common.transport.udp import UdpListener
 
 if TYPE_CHECKING:
     import asyncio
@@ -99,7 +100,7 @@ class SipEndpoint:
     def _open(self, settings: ListenSettings) -> None:
         address = (settings.address, settings.port)
         if ListenTransport.UDP in settings.transports:
-            udp = UdpListener(self._loop, address, self._receive, self._malformed)
+            udp = UdpListener(self._loop, address, self._receive, self._malformed, self._failed)
             self._udp.append(udp)
             address = udp.address  # with port 0, both transports get the same one
         for name in settings.transports:
@@ -132,12 +133,7 @@ class SipEndpoint:
         if self._is_closed:
             return
         listener = self._listener_for(target)
-        if isinstance(listener, UdpListener):
-            remote = target.remote if isinstance(target, Flow) else (target.host, target.port)
-            reason = listener.send(data, remote)
-            if reason is not None:
-                self._fail_later(target, reason)
-        elif listener is not None:
+        if listener is not None:
             listener.send(data, target)
         else:
             self._fail_later(target, f"no listener for {target.transport} over IPv{6 if target.is_ipv6 else 4}")

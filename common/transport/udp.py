@@ -1,12 +1,14 @@
-"""Shell: SIP over UDP (RFC 3261 18): a socket read until it is empty, and a sender that never waits.
+"""Shell: SIP over UDP (RFC 3261 18): a socket read in batches, and a sender that never waits.
 
 A plain socket under the loop's `add_reader`, because that costs less per datagram than a `DatagramProtocol` and lets us
-count what the kernel drops. Clause numbers below are of RFC 3261.
+count what the kernel drops. What one turn of the loop sends leaves together at its end. Clause numbers below are of
+RFC 3261.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
 from typing import TYPE_CHECKING, Final
@@ -14,18 +16,19 @@ from typing import TYPE_CHECKING, Final
 from opencscf.common.errors import ParseError, StartupError
 from opencscf.common.sip.flow import Flow, Transport
 from opencscf.common.sip.parser import parse
+from opencscf.common.transport.batch import open_batch
 from opencscf.common.transport.stun import MAX_FIRST_OCTET, binding_response
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from opencscf.common.sip.flow import Hop
     from opencscf.common.sip.message import Message
 
 BUFFER_BYTES: Final = 4 << 20  # a burst of some thousand messages; the kernel gives what it allows
-MAX_DATAGRAM_BYTES: Final = 65_535
 LISTEN_BACKLOG: Final = 1024
-MAX_BATCH: Final = 64  # datagrams in a row before the loop's other work has its turn
+MAX_UNSENT: Final = 16  # datagrams that may wait for the end of the loop's turn
 
 _SO_MEMINFO: Final = 55  # these three from Linux asm-generic/socket.h; missing in the socket module
 _SO_SNDBUFFORCE: Final = 32
@@ -34,7 +37,10 @@ _MEMINFO_DROPS: Final = 8  # Linux sock_diag.h: SK_MEMINFO_DROPS, the last of ni
 
 
 class UdpListener:
-    """One bound UDP socket: received messages go to `receive`, what cannot be parsed to `malformed`."""
+    """One bound UDP socket: received messages go to `receive`, what cannot be parsed to `malformed`.
+
+    `failed` hears what could not be sent, and why; never from within `send`.
+    """
 
     def __init__(
         self,
@@ -42,40 +48,61 @@ class UdpListener:
         address: tuple[str, int],
         receive: Callable[[Message, Flow], None],
         malformed: Callable[[bytes, ParseError, Flow], None],
+        failed: Callable[[Hop | Flow, str], None],
     ) -> None:
         self.transport = Transport.UDP
         self._loop = loop
         self._receive = receive
         self._malformed = malformed
+        self._failed = failed
         self._socket = bind(address, socket.SOCK_DGRAM, "udp")
         _enlarge_buffers(self._socket)
         host, port = self._socket.getsockname()[:2]
         self.address: tuple[str, int] = (host, port)
         self.is_ipv6 = ":" in host
         self.received = 0
-        self.sent = 0
-        self.send_drops = 0  # the send buffer was full; SIP retransmits
+        self.send_drops = 0  # the send buffer was full for long; SIP retransmits
+        self._is_reading = False  # and will send at the end of it
+        self._is_blocked = False  # until the send buffer has room
+        self._batch = open_batch(self._socket, self._flow_from)
+
+    def _flow_from(self, host: str, port: int) -> Flow:
+        return Flow(Transport.UDP, self.address, (host, port))
 
     def start(self) -> None:
         """Begin to receive."""
         self._loop.add_reader(self._socket.fileno(), self._on_readable)
 
-    def send(self, data: bytes, remote: tuple[str, int]) -> str | None:
-        """Send a datagram; return why it cannot be delivered, if that is known at once (18.4)."""
+    def send(self, data: bytes, target: Hop | Flow) -> None:
+        """Send a datagram at the end of the loop's turn, or sooner if there are many."""
+        host, port = target.remote if isinstance(target, Flow) else (target.host, target.port)
         try:
-            self._socket.sendto(data, remote)
-        except (BlockingIOError, InterruptedError):
+            unsent = self._batch.queue(data, host, port, target)
+        except (OverflowError, ValueError) as error:
+            self._loop.call_soon(self._failed, target, str(error))
+            return
+        if unsent == 1:
+            if not self._is_reading:
+                self._loop.call_soon(self._flush)
+        elif unsent == 0:
             self.send_drops += 1
-        except (OSError, OverflowError) as error:
-            return reason_of(error)
-        else:
-            self.sent += 1
-        return None
+        elif unsent >= MAX_UNSENT and not self._is_blocked:
+            self._flush()
+
+    @property
+    def sent(self) -> int:
+        """How many datagrams have left."""
+        return self._batch.sent
 
     def close(self) -> None:
         """Stop receiving and free the port."""
-        if self._socket.fileno() >= 0:
-            self._loop.remove_reader(self._socket.fileno())
+        number = self._socket.fileno()
+        if number >= 0:
+            self._batch.flush()  # the last answers
+            self._batch.close()
+            self._is_blocked = False
+            self._loop.remove_reader(number)
+            self._loop.remove_writer(number)
             self._socket.close()
 
     abandon = close  # before it was started
@@ -90,33 +117,45 @@ class UdpListener:
             return 0
 
     def _on_readable(self) -> None:
-        receive_from, local = self._socket.recvfrom, self.address
-        for _ in range(MAX_BATCH):
-            try:
-                data, remote = receive_from(MAX_DATAGRAM_BYTES)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError:
-                continue  # the news of an earlier datagram's fate; Timers B and F tell the same
-            self.received += 1
-            if len(data) < 5 and not data.strip(b"\r\n\0"):
-                continue  # a keep-alive (RFC 5626 3.5.1 gives UDP others, but UEs send these)
-            if data[0] <= MAX_FIRST_OCTET:
-                self._answer_stun(data, (remote[0], remote[1]))
-                continue
-            flow = Flow(Transport.UDP, local, (remote[0], remote[1]))
-            try:
-                message = parse(data)
-            except ParseError as error:
-                self._malformed(data, error, flow)
-            else:
-                self._receive(message, flow)
-            if self._socket.fileno() < 0:
-                return  # closed meanwhile
+        self._is_reading = True
+        try:
+            for data, flow in self._batch.receive():
+                self.received += 1
+                self._take(data, flow)
+                if self._socket.fileno() < 0:
+                    return  # closed meanwhile
+        finally:
+            self._is_reading = False
+            self._flush()
 
-    def _answer_stun(self, data: bytes, remote: tuple[str, int]) -> None:
-        if (answer := binding_response(data, remote)) is not None:
-            self.send(answer, remote)
+    def _take(self, data: bytes, flow: Flow) -> None:
+        if len(data) < 5 and not data.strip(b"\r\n\0"):
+            return  # a keep-alive (RFC 5626 3.5.1 gives UDP others, but UEs send these)
+        if data[0] <= MAX_FIRST_OCTET:
+            self._answer_stun(data, flow)
+            return
+        try:
+            message = parse(data)
+        except ParseError as error:
+            self._malformed(data, error, flow)
+        else:
+            self._receive(message, flow)
+
+    def _flush(self) -> None:
+        """Send what there is; what has no room waits until it has."""
+        for target, error in self._batch.flush():
+            self._loop.call_soon(self._failed, target, os.strerror(error).lower())
+        is_blocked = self._batch.waiting > 0
+        if is_blocked != self._is_blocked:
+            self._is_blocked = is_blocked
+            if is_blocked:
+                self._loop.add_writer(self._socket.fileno(), self._flush)
+            else:
+                self._loop.remove_writer(self._socket.fileno())
+
+    def _answer_stun(self, data: bytes, flow: Flow) -> None:
+        if (answer := binding_response(data, flow.remote)) is not None:
+            self.send(answer, flow)
 
 
 def _enlarge_buffers(opened: socket.socket) -> None:

@@ -1,0 +1,172 @@
+"""Shell: the datagrams of one UDP socket, received and sent many at a time.
+
+`open_batch` gives the C twin (`_batch.c`: recvmmsg and sendmmsg), or else `PlainBatch`, which is the reference. The
+flow from each known source is made once, since making one costs as much as the datagram.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+
+from opencscf.common.native import twin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opencscf.common.sip.flow import Flow, Hop
+
+MAX_BATCH: Final = 32  # datagrams received in a row, before the loop's other work has its turn
+MAX_QUEUE: Final = 1024  # datagrams that wait for room in the socket's send buffer
+MAX_DATAGRAM_BYTES: Final = 65_535
+_KNOWN_SOURCES: Final = 2048
+_SO_TIMESTAMPNS: Final = (
+    35  # Linux asm-generic/socket.h, as are the messages of that type; missing in the socket module
+)
+_TIMESPEC: Final = struct.Struct("@qq")
+_NO_ROOM: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK})
+_native: Final = twin("opencscf.common.transport._batch")
+
+
+class Batch(Protocol):
+    """What both forms do."""
+
+    @property
+    def waited_s(self) -> float:
+        """How long the oldest datagram of the last batch had been in the kernel; 0 if it does not say."""
+        ...
+
+    @property
+    def sent(self) -> int:
+        """How many datagrams have left."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """How many datagrams are queued."""
+        ...
+
+    def receive(self) -> list[tuple[bytes, Flow]]:
+        """Return what has come in, at most a batch of it, each with its flow."""
+        ...
+
+    def queue(self, data: bytes, host: str, port: int, target: Hop | Flow) -> int:
+        """Keep a datagram for the next flush, and return how many there are; 0 if it had no room.
+
+        OverflowError or ValueError says that this is no address. The target is given back if sending fails.
+        """
+        ...
+
+    def flush(self) -> list[tuple[Hop | Flow, int]]:
+        """Send what is queued, as far as there is room; return the targets that failed, each with its errno."""
+        ...
+
+    def close(self) -> None:
+        """Touch the socket no more."""
+        ...
+
+
+def open_batch(opened: socket.socket, make_flow: Callable[[str, int], Flow]) -> Batch:
+    """Return the fastest form there is, for a non-blocking socket."""
+    if _native is None:
+        return PlainBatch(opened, make_flow, MAX_BATCH, MAX_QUEUE)
+    return cast("Batch", _native.Batch(opened, make_flow, MAX_BATCH, MAX_QUEUE))
+
+
+def note_arrivals(opened: socket.socket) -> None:
+    """Let the kernel say when it received each datagram, if it can (Linux)."""
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    except OSError:
+        return
+
+
+class PlainBatch:
+    """Any platform's form: one system call per datagram."""
+
+    def __init__(self, opened: socket.socket, make_flow: Callable[[str, int], Flow], size: int, capacity: int) -> None:
+        """Take at most `size` datagrams in a row, and queue at most `capacity`."""
+        self.waited_s = 0.0
+        self.sent = 0
+        self._socket: socket.socket | None = opened
+        self._make_flow = make_flow
+        self._size = size
+        self._capacity = capacity
+        self._queue: deque[tuple[bytes, tuple[str, int], Hop | Flow]] = deque()
+        self._known: dict[tuple[Any, ...], Flow] = {}  # by the socket module's addresses, which IPv6 makes longer
+
+    @property
+    def waiting(self) -> int:
+        """Count the queue."""
+        return len(self._queue)
+
+    def receive(self) -> list[tuple[bytes, Flow]]:
+        """Read until there is no more, or enough."""
+        datagrams: list[tuple[bytes, Flow]] = []
+        if self._socket is None:
+            return datagrams
+        receive_from = self._socket.recvfrom
+        try:
+            data, control, _, source = self._socket.recvmsg(MAX_DATAGRAM_BYTES, 64)
+            self.waited_s = _waited_s(control)
+            datagrams.append((data, self._flow_from(source)))
+            for _ in range(self._size - 1):
+                data, source = receive_from(MAX_DATAGRAM_BYTES)
+                datagrams.append((data, self._flow_from(source)))
+        except OSError:
+            pass  # no more, or the news of an earlier datagram's fate; Timers B and F tell the same
+        return datagrams
+
+    def queue(self, data: bytes, host: str, port: int, target: Hop | Flow) -> int:
+        """Check the address, and keep the datagram."""
+        if not 0 <= port <= 65_535:
+            raise OverflowError("port must be 0-65535")
+        try:
+            socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host.partition("%")[0])
+        except OSError as error:
+            raise ValueError("not an IP address") from error
+        if self._socket is None or len(self._queue) >= self._capacity:
+            return 0
+        self._queue.append((data, (host, port), target))
+        return len(self._queue)
+
+    def flush(self) -> list[tuple[Hop | Flow, int]]:
+        """Send one after the other, until there is no room."""
+        failures: list[tuple[Hop | Flow, int]] = []
+        while self._queue and self._socket is not None:
+            data, address, target = self._queue[0]
+            try:
+                self._socket.sendto(data, address)
+            except OSError as error:
+                if error.errno in _NO_ROOM:
+                    break
+                failures.append((target, error.errno or errno.EINVAL))
+            else:
+                self.sent += 1
+            self._queue.popleft()
+        return failures
+
+    def close(self) -> None:
+        """Forget the socket and the queue."""
+        self._socket = None
+        self._queue.clear()
+
+    def _flow_from(self, source: tuple[Any, ...]) -> Flow:
+        flow = self._known.get(source)
+        if flow is None:
+            if len(self._known) >= _KNOWN_SOURCES:
+                self._known.clear()
+            flow = self._known[source] = self._make_flow(source[0], source[1])
+        return flow
+
+
+def _waited_s(control: list[tuple[int, int, bytes]]) -> float:
+    for level, kind, value in control:
+        if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS) and len(value) >= _TIMESPEC.size:
+            seconds, nanoseconds = _TIMESPEC.unpack_from(value)
+            return float(max(0.0, time.time() - (seconds + nanoseconds * 1e-9)))
+    return 0.0
