@@ -1,8 +1,8 @@
-"""Requests other than REGISTER at the S-CSCF (TS 24.229 5.4.3, 5.4.4).
+"""Requests other than REGISTER at the S-CSCF (TS 24.229 5.4.3, 5.4.4); whom a caller may reach: RFC 3841.
 
 Not covered: initial filter criteria and application servers, number translation (ENUM), services for unregistered
-users, caller preferences and q values (all contacts ring at once), GRUU, session timers, the reg event package, to
-which every phone subscribes after its registration: it hears that there is no notifier.
+users, sequential forking (the contacts that a caller may reach ring at once, whatever their q), GRUU, session timers,
+the reg event package, to which every phone subscribes after its registration: it hears that there is no notifier.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from opencscf.common.ims.public_identity import forms_of, impu_of
 from opencscf.common.ims.refusal import refuse, story
 from opencscf.common.sip.headers import NameAddr
 from opencscf.common.sip.params import NO_PARAMS
+from opencscf.common.sip.preferences import choose, directives
 from opencscf.common.sip.proxy import OwnUris, strip_own_routes
 from opencscf.common.sip.uri import SipUri
 from opencscf.scscf.registration import ORIGINATING_USER
@@ -127,6 +128,11 @@ def _on_terminating_request(
     contacts = [binding for registration in registrations for binding in registration.live(now)]
     if not contacts:
         return refuse(request, 480, "callee's registration has expired", {"step": "terminating", "impu": impu})
+    contacts = choose(request, contacts, lambda binding: binding.address)  # RFC 3841 7.2
+    if not contacts:
+        return refuse(request, 480, "caller wants none of callee's contacts", {"step": "terminating", "impu": impu})
+    if "no-fork" in directives(request):
+        del contacts[1:]
     branches = tuple(_branch(copy, binding) for binding in contacts)
     forward = Forward(branches, _record_route(request, _TERMINATING_SIDE))
     return [forward, *_session_report("terminating", request, impu=impu, contacts=len(contacts))]

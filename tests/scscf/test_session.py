@@ -226,13 +226,58 @@ def test_all_contacts_ring(registered: Registrar, ue: Ue, other_ue: Ue) -> None:
     called = f"<{ALICE}>"
     branches = (
         Branch(make_request(uri=CONTACT, called=called)),
-        Branch(make_request(uri="sip:second@127.0.2.3:5060;ob", called=called)),
         Branch(make_request(uri="sip:001010000000001@127.0.2.2:5060", called=called)),
+        Branch(make_request(uri="sip:second@127.0.2.3:5060;ob", called=called)),
     )
     branches[0].request.prepend("Route", PATH)
-    branches[1].request.prepend("Route", "<sip:p2;lr>")
-    branches[1].request.prepend("Route", "<sip:a@p1;lr>")
+    branches[2].request.prepend("Route", "<sip:p2;lr>")
+    branches[2].request.prepend("Route", "<sip:a@p1;lr>")
     assert actions == [Forward(branches, MT), *told("terminating", request, impu=ALICE, contacts=3)]
+
+
+@pytest.mark.parametrize(
+    ("headers", "ringing"),
+    [
+        pytest.param([], ["desk", "mobile", "001010000000001"], id="3841-7.2 no preference, no choice"),
+        pytest.param(
+            [("Accept-Contact", '*;mobility="mobile";require;explicit')],
+            ["mobile", "001010000000001"],
+            id="3841-7.2 the mobile phone",
+        ),
+        pytest.param([("Reject-Contact", "*;video")], ["mobile", "001010000000001"], id="3841-7.2 no video phone"),
+        pytest.param([("Request-Disposition", "no-fork")], ["desk"], id="3841-9.1 the best contact only"),
+        pytest.param(
+            [("Request-Disposition", "no-fork"), ("Accept-Contact", '*;mobility="mobile"')],
+            ["mobile"],
+            id="3841-9.1 the best is whom the caller wants",
+        ),
+    ],
+)
+def test_callers_may_choose(registered: Registrar, ue: Ue, headers: list[tuple[str, str]], ringing: list[str]) -> None:
+    """RFC 3840: a REGISTER tells what a contact can do; one that says nothing is never passed over."""
+    contacts = {
+        "desk": '<sip:desk@127.0.2.2>;video;mobility="fixed"',
+        "mobile": '<sip:mobile@127.0.2.3>;mobility="mobile"',
+        "001010000000001": f"{ue.contact};q=0.5",
+    }
+    credentials = ue.credentials(integrity_protected="yes")
+    registered.receive(ue.register(3, authorization=credentials, contact=", ".join(contacts.values())), DONE)
+    request = make_request(uri=ALICE, routes=(TERM,))
+    for name, value in headers:
+        request.append(name, value)
+    _, actions = registered.receive(request)
+    assert [branch.request.request_uri.user for branch in actions[0].branches] == ringing
+
+
+def test_callee_without_what_the_caller_wants(registered: Registrar, ue: Ue) -> None:
+    """RFC 3841 7.2.4: that is the caller's choice, and 480 tells no more."""
+    credentials = ue.credentials(integrity_protected="yes")
+    registered.receive(ue.register(3, authorization=credentials, contact=f"{ue.contact};audio"), DONE)
+    request = make_request(uri=ALICE, routes=(TERM,))
+    request.append("Accept-Contact", "*;video;require;explicit")
+    _, actions = registered.receive(request)
+    reason = "caller wants none of callee's contacts"
+    assert actions == refused(request, 480, reason, step="terminating", impu=ALICE)
 
 
 def test_expired_contact_does_not_ring(registered: Registrar, ue: Ue) -> None:
