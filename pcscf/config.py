@@ -69,8 +69,9 @@ class PcscfConfig:
         """The first listener, apart from those for browsers."""
         return next(listener for listener in self.sip.listen if not listener.is_for_browsers)
 
-    def path_uri(self, token: str) -> str:
-        """The URI under which the core reaches the UE whose binding has this token (RFC 3327)."""
+    @property
+    def path_address(self) -> str:
+        """What follows the user part in the URI under which the core reaches a UE (RFC 3327)."""
         listener = self._core_listener
         transport = "" if ListenTransport.UDP in listener.transports else f";transport={listener.transports[0]}"
-        return f"sip:{token}@{self.host}:{listener.port}{transport};lr"
+        return f"{self.host}:{listener.port}{transport};lr"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any
 
-from opencscf.common.events import Event, RequestReceived, Started, TimerFired
+from opencscf.common.events import Event, RequestReceived, TimerFired
 from opencscf.pcscf import qos, registration, session
 from opencscf.pcscf.state import Binding, PcscfState
 
@@ -34,17 +34,14 @@ class PCscf:
 
     def on_event(self, event: Event) -> Outcome:
         """Decide what happens."""
-        match event:
-            case Started(now):
-                return registration.set_timers(self.state, now)
-            case RequestReceived(request, now):
-                if request.method == "REGISTER":
-                    return registration.on_register(self.state, request, now)
-                return session.on_request(self.state, request, now)
-            case TimerFired(key, now):
-                return self._on_timer(key, now)
-            case _:
-                assert_never(event)
+        if isinstance(event, RequestReceived):
+            request = event.request
+            if request.method == "REGISTER":
+                return registration.on_register(self.state, request, event.now)
+            return session.on_request(self.state, request, event.now)
+        if isinstance(event, TimerFired):
+            return self._on_timer(event.key, event.now)
+        return registration.set_timers(self.state, event.now)
 
     def _on_timer(self, key: object, now: float) -> Outcome:
         match key:

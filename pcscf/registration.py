@@ -6,7 +6,7 @@ Not covered: security associations (IMS AKA's ck and ik are taken out and droppe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from opencscf.common.actions import (
     Action,
@@ -21,21 +21,14 @@ from opencscf.common.actions import (
     SetTimer,
 )
 from opencscf.common.errors import PeerUnavailable
-from opencscf.common.ims.pheaders import (
-    ChargingVector,
-    associated_uris,
-    remove_untrusted,
-    visited_network_id,
-)
-from opencscf.common.ims.public_identity import impu_of
+from opencscf.common.ims.pheaders import associated_uris
 from opencscf.common.ims.register import digest_credentials
 from opencscf.pcscf.qos import end_call
-from opencscf.pcscf.state import BINDING, Binding, Fields, loose_route, peer_of, same_uri
-from opencscf.pcscf.trust import for_ue, mark_unprotected, remove_security_agreement
+from opencscf.pcscf.state import BINDING, Binding, Fields, canonical_identity, identities_of, peer_of, same_uri, shared
+from opencscf.pcscf.trust import clean_register, for_ue, mark_unprotected
 
 if TYPE_CHECKING:
-    from opencscf.common.sip.flow import Flow
-    from opencscf.common.sip.headers import NameAddr
+    from opencscf.common.sip.headers import Credentials, NameAddr
     from opencscf.common.sip.message import Message, Request, Response
     from opencscf.pcscf.state import PcscfState
 
@@ -44,12 +37,11 @@ MAX_TIMER_S = 3600.0
 RETRY_AFTER_S = 60  # when all registrations are taken
 
 
-@dataclass(frozen=True, slots=True)
-class RegistrationTimer:
-    """Ends a binding, unless a refresh has moved its expiry meanwhile (PR-06)."""
+class RegistrationTimer(NamedTuple):
+    """Looks whether a binding has ended (PR-06). There is one for each, whatever its refreshes."""
 
     token: str
-    expires_at: float
+    at: float  # when it fires: another one is of no more use
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +53,20 @@ class HangUpTimer:
 
 def on_register(pcscf: PcscfState, register: Request, now: float) -> Procedure:
     """Send a REGISTER to its home network and keep what comes of it, one at a time per user."""
-    impu = impu_of(register.to.parsed_uri)
-    return Procedure(_key(_impi(register), impu), _register(pcscf, register, impu, now), register)
+    credentials = digest_credentials(register)
+    impi = credentials.get("username") or None if credentials is not None else None
+    impu = canonical_identity(register.to.uri)
+    return Procedure(_key(impi, impu), _register(pcscf, register, credentials, impi, impu, now), register)
 
 
 def on_timer(pcscf: PcscfState, timer: RegistrationTimer, now: float) -> Procedure | list[Action]:
     """Remove a binding whose time is over."""
     binding = pcscf.registrations.get(timer.token)
-    if binding is None or binding.expires_at != timer.expires_at:
+    if binding is None or binding.timer_at != timer.at:
         return []
     if binding.expires_at > now:
         return [_timer(binding, now)]
-    return Procedure(_key(binding.impi, binding.aor), _expire(pcscf, timer))
+    return Procedure(_key(binding.impi, binding.aor), _expire(pcscf, timer, now))
 
 
 def set_timers(pcscf: PcscfState, now: float) -> list[Action]:
@@ -80,9 +74,14 @@ def set_timers(pcscf: PcscfState, now: float) -> list[Action]:
     return [_timer(binding, now) for binding in pcscf.registrations]
 
 
-async def _register(pcscf: PcscfState, register: Request, impu: str, now: float) -> list[Action]:
-    flow = register.flow
-    assert flow is not None  # noqa: S101  the transport sets it on every message
+async def _register(
+    pcscf: PcscfState,
+    register: Request,
+    credentials: Credentials | None,
+    impi: str | None,
+    impu: str,
+    now: float,
+) -> list[Action]:
     contact = _contact(register)
     known = _known(pcscf, impu, contact)
     if known is None and len(pcscf.registrations) >= pcscf.config.pcscf.max_registrations:
@@ -90,34 +89,32 @@ async def _register(pcscf: PcscfState, register: Request, impu: str, now: float)
         retry_after = ("Retry-After", str(RETRY_AFTER_S))
         return [Respond(register, 503, reason, (retry_after,)), _refused(register, impu, 503, reason)]
     token = known.token if known is not None else pcscf.ids.token()
-    forward = Forward((Branch(_towards_home(pcscf, register, token)),), on_response=_relay_provisional)
+    request = _towards_home(pcscf, register, credentials, token)
     try:
-        response = await FinalResponse(forward)
+        response = await FinalResponse(Forward((Branch(request),), None, _relay_provisional))
     except PeerUnavailable as failure:
         return _home_unreachable(pcscf, register, impu, failure.reason)
-    if response.status in {408, 503}:
-        return _home_unreachable(pcscf, register, impu, f"{response.status} {response.reason}")
-    if not 200 <= response.status < 300:
-        report = [] if response.status in {401, 407} else [_refused(register, impu, response.status, response.reason)]
+    status = response.status
+    if status in {408, 503}:
+        return _home_unreachable(pcscf, register, impu, f"{status} {response.reason}")
+    if not 200 <= status < 300:
+        report = [] if status in {401, 407} else [_refused(register, impu, status, response.reason)]
         return [Relay(for_ue(response)), *report]
-    outcome = await _accepted(pcscf, register, response, token, impu, contact, flow, now)
+    outcome = await _accepted(pcscf, register, response, token, impi, impu, contact, now)
     return [Relay(for_ue(response)), *outcome]
 
 
-def _towards_home(pcscf: PcscfState, register: Request, token: str) -> Request:
+def _towards_home(pcscf: PcscfState, register: Request, credentials: Credentials | None, token: str) -> Request:
     """Edit a REGISTER as the home network wants it (5.2.2.1, 5.2.2.2)."""
     request = register.copy()
-    remove_untrusted(request)
-    for name in ("Path", "Service-Route", "Route"):
-        request.remove(name)
-    mark_unprotected(request)
-    remove_security_agreement(request)
-    request.set("Path", f"<{pcscf.config.path_uri(token)}>")  # PR-01
+    clean_register(request)
+    mark_unprotected(request, credentials)
+    request.append("Path", f"<sip:{token}@{pcscf.path_address}>")  # PR-01
     _add_option(request, "Require", "path")
     _add_option(request, "Supported", "path")
-    request.set("P-Visited-Network-ID", visited_network_id(pcscf.config.pcscf.visited_network))  # PR-02
-    request.set("P-Charging-Vector", str(ChargingVector.new(pcscf.ids.token(), pcscf.config.host)))
-    request.set("Route", loose_route(pcscf.config.pcscf.icscf))
+    request.append("P-Visited-Network-ID", pcscf.visited_network)  # PR-02
+    request.append("P-Charging-Vector", pcscf.charging_vector(pcscf.ids.token()))
+    request.append("Route", pcscf.route_to_icscf)
     return request
 
 
@@ -130,47 +127,61 @@ async def _accepted(
     register: Request,
     response: Response,
     token: str,
+    impi: str | None,
     impu: str,
     contact: NameAddr | None,
-    flow: Flow,
     now: float,
 ) -> list[Action]:
     """Keep what a 200 grants, and forget what it no longer lists (PR-04, PR-05, PR-06)."""
+    registrations = pcscf.registrations
     granted = _granted(response)
-    impi = _impi(register)
     actions: list[Action] = []
-    for old in pcscf.registrations.of_aor(impu):
+    for old in registrations.of_aor(impu):
         if old.impi in {impi, None} and not any(old.has_contact(uri) for uri in granted):
             await Save(BINDING, old.token, None)
             actions += _forget(pcscf, old, "deregistered")
-    expires_s = next((expires_s for uri, expires_s in granted.items() if contact and same_uri(uri, contact.uri)), 0)
+    expires_s = _granted_s(granted, contact.uri) if contact is not None else 0
     if contact is None or not expires_s:
         return actions
-    binding = Binding(
-        token=token,
-        impi=impi,
-        aor=impu,
-        contact=contact.uri,
-        flow=flow,
-        service_route=tuple(route.uri for route in response.service_route),
-        identities=tuple(identity.uri for identity in associated_uris(response)) or (register.to.uri,),
-        expires_at=now + expires_s,
-    )
-    for old in pcscf.registrations.displaced_by(binding):
+    binding = _binding(register, response, token, impi, impu, contact.uri, now + expires_s)
+    for old in registrations.displaced_by(binding):
         await Save(BINDING, old.token, None)
         actions += _forget(pcscf, old, "address-taken")
     await Save(BINDING, token, binding.to_record())
-    is_refresh = pcscf.registrations.get(token) is not None
-    pcscf.registrations.put(binding)
-    fields = _story(register, impu) | {"impi": impi, "contact": contact.uri, "expires_s": expires_s}
-    event = "registration-refreshed" if is_refresh else "registered"
-    return [*actions, _timer(binding, now), Report(event, fields)]
+    former = registrations.get(token)
+    registrations.put(binding)
+    if former is not None and now < former.timer_at <= binding.expires_at:
+        binding.timer_at = former.timer_at  # it looks again
+    else:
+        actions.append(_timer(binding, now))
+    fields = _story(register, impu)
+    fields["impi"], fields["contact"], fields["expires_s"] = impi, contact.uri, expires_s
+    return [*actions, Report("registered" if former is None else "registration-refreshed", fields)]
 
 
-async def _expire(pcscf: PcscfState, timer: RegistrationTimer) -> list[Action]:
+def _binding(
+    register: Request, response: Response, token: str, impi: str | None, impu: str, contact: str, expires_at: float
+) -> Binding:
+    flow = register.flow
+    assert flow is not None  # noqa: S101  the transport sets it on every message
+    return Binding(
+        token=token,
+        impi=impi,
+        aor=impu,
+        contact=contact,
+        flow=flow,
+        service_route=shared(tuple([route.uri for route in response.service_route])),
+        identities=identities_of(impu, [identity.uri for identity in associated_uris(response)] or [register.to.uri]),
+        expires_at=expires_at,
+    )
+
+
+async def _expire(pcscf: PcscfState, timer: RegistrationTimer, now: float) -> list[Action]:
     binding = pcscf.registrations.get(timer.token)
-    if binding is None or binding.expires_at != timer.expires_at:
-        return []  # refreshed or gone while this waited for its turn
+    if binding is None or binding.timer_at != timer.at:
+        return []  # gone while this waited for its turn
+    if binding.expires_at > now:
+        return [_timer(binding, now)]  # refreshed meanwhile
     await Save(BINDING, binding.token, None)
     return _forget(pcscf, binding, "registration-expired")
 
@@ -204,7 +215,10 @@ def _known(pcscf: PcscfState, impu: str, contact: NameAddr | None) -> Binding | 
 def _contact(register: Request) -> NameAddr | None:
     """The contact to be registered; softphones remove their old one in the same request."""
     contacts = register.contacts
-    return next((contact for contact in contacts if contact.expires != 0), contacts[0] if contacts else None)
+    for contact in contacts:
+        if contact.expires != 0:
+            return contact
+    return contacts[0] if contacts else None
 
 
 def _granted(response: Response) -> dict[str, int]:
@@ -217,9 +231,11 @@ def _granted(response: Response) -> dict[str, int]:
     return granted
 
 
-def _impi(register: Request) -> str | None:
-    credentials = digest_credentials(register)
-    return credentials.get("username") or None if credentials is not None else None
+def _granted_s(granted: dict[str, int], contact: str) -> int:
+    """For how long one contact is registered, 0 if it is not."""
+    if contact in granted:
+        return granted[contact]
+    return next((expires_s for uri, expires_s in granted.items() if same_uri(uri, contact)), 0)
 
 
 def _key(impi: str | None, impu: str) -> tuple[str, str]:
@@ -227,13 +243,15 @@ def _key(impi: str | None, impu: str) -> tuple[str, str]:
 
 
 def _timer(binding: Binding, now: float) -> SetTimer:
-    """Look again when the binding expires, or sooner: the timers of former refreshes shall not pile up for days."""
+    """Look again when the binding expires, or sooner: a timer that is of no more use shall not stay for days."""
     delay_s = min(max(0.0, binding.expires_at - now), MAX_TIMER_S)
-    return SetTimer(RegistrationTimer(binding.token, binding.expires_at), delay_s)
+    binding.timer_at = now + delay_s
+    return SetTimer(RegistrationTimer(binding.token, binding.timer_at), delay_s)
 
 
 def _refused(register: Request, impu: str, status: int, reason: str) -> Report:
-    fields = _story(register, impu) | {"status": status, "reason": reason}
+    fields = _story(register, impu)
+    fields["status"], fields["reason"] = status, reason
     return Report("registration-refused", fields, "warning")
 
 
@@ -242,5 +260,5 @@ def _story(register: Request, impu: str) -> Fields:
 
 
 def _add_option(message: Message, name: str, option: str) -> None:
-    if option not in {value.lower() for value in message.values(name)}:
+    if not message.has(name) or option not in {value.lower() for value in message.values(name)}:
         message.append(name, option)

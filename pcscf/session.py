@@ -26,19 +26,13 @@ from opencscf.common.actions import (
     Start,
 )
 from opencscf.common.errors import ParseError
-from opencscf.common.ims.pheaders import (
-    ChargingVector,
-    called_party,
-    hide_from_ue,
-    preferred_identities,
-    remove_untrusted,
-)
+from opencscf.common.ims.pheaders import ChargingVector, called_party, preferred_identities
 from opencscf.common.sip.proxy import strip_own_routes
 from opencscf.common.sip.uri import SipUri
 from opencscf.diameter.rx import new_session_id
 from opencscf.pcscf.qos import SDP, authorise, call_story, end_call, negotiated, subscription_of
 from opencscf.pcscf.state import Binding, Call, CallKey, Fields, Offer, PcscfState, loose_route, peer_of, same_uri
-from opencscf.pcscf.trust import for_ue, remove_security_agreement
+from opencscf.pcscf.trust import clean_for_ue, clean_from_ue, for_ue, from_ue
 
 if TYPE_CHECKING:
     from opencscf.common.sip.message import Message, Request, Response
@@ -76,17 +70,21 @@ def _from_ue(pcscf: PcscfState, request: Request, edited: Request) -> list[Actio
     if request.uri[: len(EMERGENCY)].lower() == EMERGENCY:
         return _refuse(request, 403, "emergency calls are not served here")  # PS-02
     assert request.flow is not None  # noqa: S101  the transport sets it on every message
-    preferred = [identity.uri for identity in preferred_identities(request)]
-    binding = pcscf.registrations.originator(request.flow, [*preferred, request.from_.uri])
+    preferred = _preferred(request)
+    binding = pcscf.registrations.only_user_on(request.flow)
+    if binding is None:
+        binding = pcscf.registrations.originator(request.flow, [*preferred, request.from_.uri])
     if binding is None:
         return _refuse(request, 403, "not registered")  # PT-08
     if _has_no_room(pcscf, request):
         return _refuse(request, 503, "too many calls", headers=(("Retry-After", str(RETRY_AFTER_S)),))
-    identity = next(filter(None, map(binding.identity_matching, preferred)), binding.default_identity)
+    identity = binding.default_identity
+    if preferred:
+        identity = next(filter(None, map(binding.identity_matching, preferred)), identity)
     icid = pcscf.ids.token()
-    _clean(edited)
-    edited.set("P-Asserted-Identity", f"<{identity}>")  # PT-02
-    edited.set("P-Charging-Vector", str(ChargingVector.new(icid, pcscf.config.host)))  # PT-04
+    clean_from_ue(edited)
+    edited.append("P-Asserted-Identity", f"<{identity}>")  # PT-02
+    edited.append("P-Charging-Vector", pcscf.charging_vector(icid))  # PT-04
     _enforce_service_route(pcscf, edited, binding)
     record_route = RecordRoute(f"{UE_SIDE}.{binding.dialog_token}", f"{CORE_SIDE}.{binding.dialog_token}")
     back = TowardsUe(request)
@@ -106,7 +104,7 @@ def _to_ue(pcscf: PcscfState, request: Request, edited: Request, token: str) -> 
     called = called_party(request)
     identity = (binding.identity_matching(called.uri) if called else None) or binding.default_identity
     icid = _icid(request)
-    hide_from_ue(edited)
+    clean_for_ue(edited)
     record_route = RecordRoute(f"{CORE_SIDE}.{binding.dialog_token}", f"{UE_SIDE}.{binding.dialog_token}")
     branch = Branch(edited, flow=binding.towards_ue)
     return _forward_initial(pcscf, request, branch, record_route, FromUe(request, identity), binding, identity, icid)
@@ -132,20 +130,13 @@ def _forward_initial(
     return [Forward((branch,), record_route, handler), started]
 
 
-def _clean(request: Request) -> None:
-    """Take out of a UE's request what it cannot say, and what it says to this node only."""
-    remove_untrusted(request)
-    remove_security_agreement(request)
-    request.remove("P-Preferred-Identity")
-
-
 def _enforce_service_route(pcscf: PcscfState, request: Request, binding: Binding) -> None:
     """Put the stored Service-Route in the place of any other Route (PT-03); without one the I-CSCF finds the way."""
     wanted = binding.service_route or (pcscf.config.pcscf.icscf,)
     given = [route.uri for route in request.routes]
     if len(given) != len(wanted) or not all(map(same_uri, given, wanted)):
         request.remove("Route")
-        request.prepend("Route", ", ".join(map(loose_route, wanted)))
+        request.append("Route", ", ".join(map(loose_route, wanted)))
 
 
 # ---------------------------------------------------------------------- requests within dialogs
@@ -166,12 +157,12 @@ def _within_dialog(
     if not is_from_ue and pcscf.registrations.is_ue_flow(request.flow):
         return _refuse(request, 403, "a UE does not use the core's side of a dialog")
     if is_from_ue:
-        _clean(edited)
+        clean_from_ue(edited)
         branch = Branch(edited)
         back: Back = TowardsUe(request)
         ue_tag, peer_tag = request.from_tag or "", request.to_tag or ""
     else:
-        hide_from_ue(edited)
+        clean_for_ue(edited)
         branch = Branch(edited, flow=binding.towards_ue)
         back = FromUe(request)
         ue_tag, peer_tag = request.to_tag or "", request.from_tag or ""
@@ -216,7 +207,7 @@ def _answered_late(pcscf: PcscfState, call: Call, request: Request, *, is_from_u
 # ---------------------------------------------------------------------- responses
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TowardsUe:
     """Passes responses of the core to the UE that sent the request."""
 
@@ -233,7 +224,7 @@ class TowardsUe:
         return Relay(for_ue(response))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FromUe:
     """Passes responses of a UE to the core, under the identity by which it was called (PT-10)."""
 
@@ -246,20 +237,16 @@ class FromUe:
 
     def passed(self, response: Response) -> Action:
         """Assert who answers; a UE that cannot be reached is not available, which is no fault of this node (PT-11)."""
-        if response.status == 503:
+        status = response.status
+        if status == 503:
             return Respond(self.request, 480)
-        copy = response.copy()
-        remove_untrusted(copy)
-        copy.remove("P-Preferred-Identity")
-        if self.identity is not None and 100 < response.status < 300:
-            copy.set("P-Asserted-Identity", f"<{self.identity}>")
-        return Relay(copy)
+        return Relay(from_ue(response, self.identity if 100 < status < 300 else None))
 
 
 Back: TypeAlias = TowardsUe | FromUe
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CallResponses:
     """Passes responses within a call, keeps the call's story, and has media authorised that an answer settles."""
 
@@ -272,23 +259,25 @@ class CallResponses:
     def __call__(self, response: Response, now: float) -> Outcome:
         """Pass one on, once its media are settled."""
         actions = [self.back.passed(response)]
-        if response.status >= 300:
-            if self.is_initial and self.call.answered_at is None:
-                details: Fields = {"status": response.status, "reason": response.reason}
-                actions += end_call(self.pcscf, self.call, "call-failed", details)
+        pcscf, call, status = self.pcscf, self.call, response.status
+        if status >= 300:
+            if self.is_initial and call.answered_at is None:
+                details: Fields = {"status": status, "reason": response.reason}
+                actions += end_call(pcscf, call, "call-failed", details)
             return actions
-        if self.is_initial and self.pcscf.registrations.get(self.call.key.token) is None:
-            self.call.is_over = True  # nothing would tell of its end
-        if self.is_initial and response.status > 100 and not self.call.is_over:
-            self.pcscf.calls.put(self.call)
-            if response.status >= 200 and self.call.answered_at is None:
-                self.call.answered_at = now
-                actions.append(Report("call-answered", call_story(self.call)))
-        return self._with_media(response, actions)
+        if self.is_initial and status > 100 and not call.is_over:
+            if pcscf.registrations.get(call.key.token) is None:
+                call.is_over = True  # nothing would tell of its end
+                return actions
+            pcscf.calls.put(call)
+            if status >= 200 and call.answered_at is None:
+                call.answered_at = now
+                actions.append(Report("call-answered", call_story(call)))
+        return self._with_media(response, actions) if response.body and not call.is_over else actions
 
     def _with_media(self, response: Response, actions: list[Action]) -> Outcome:
         sdp = _sdp(response)
-        if sdp is None or self.call.is_over:
+        if sdp is None:
             return actions
         renegotiated_with = self.call.renegotiated_with
         if self.is_initial and renegotiated_with is not None and renegotiated_with == response.to_tag:
@@ -302,7 +291,7 @@ class CallResponses:
 
 def _media_wanted(pcscf: PcscfState, call: Call, offer: Offer, answer: bytes, actions: list[Action]) -> Outcome:
     """Have the media of an offer and its answer authorised before the answer goes on, if they are new (PI-01)."""
-    if not pcscf.config.authorises_media:
+    if not pcscf.authorises_media:
         return actions
     try:
         media = negotiated(call, offer, answer)
@@ -327,6 +316,12 @@ def _new_call(
         icid=icid,
         rx_session_id=new_session_id(rx.origin_host, pcscf.ids) if rx is not None else "",
     )
+
+
+def _preferred(request: Request) -> list[str]:
+    if not request.has("P-Preferred-Identity"):
+        return []
+    return [identity.uri for identity in preferred_identities(request)]
 
 
 def _has_no_room(pcscf: PcscfState, request: Request) -> bool:
@@ -367,9 +362,10 @@ def _offer(request: Request, *, is_from_ue: bool) -> Offer | None:
 
 
 def _sdp(message: Message) -> bytes | None:
-    with suppress(ParseError):
-        if message.body and message.content_type == SDP:
-            return message.body
+    if message.body:
+        with suppress(ParseError):
+            if message.content_type == SDP:
+                return message.body
     return None
 
 

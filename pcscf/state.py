@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from collections.abc import Hashable, Iterable, Iterator
+import re
+from collections.abc import Hashable, Iterable, Iterator, ValuesView
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from opencscf.common.errors import ParseError
+from opencscf.common.ims.identity import Impu
+from opencscf.common.ims.pheaders import visited_network_id
 from opencscf.common.ims.public_identity import impu_of
 from opencscf.common.sip.flow import Flow, Transport
 from opencscf.common.sip.proxy import DEFAULT_PORT
-from opencscf.common.sip.uri import CACHED_URIS, MAX_CACHED_CHARS, SipUri, comparable_host, parse_uri, with_brackets
+from opencscf.common.sip.uri import SipUri, comparable_host, parse_uri, with_brackets
 
 if TYPE_CHECKING:
     from opencscf.common.ids import Ids
-    from opencscf.common.ims.identity import Impu
     from opencscf.common.sip.message import Request
     from opencscf.common.sip.proxy import OwnUris
     from opencscf.diameter.rx import MediaComponent
@@ -30,12 +32,22 @@ if TYPE_CHECKING:
 
 Fields: TypeAlias = "dict[str, str | int | float | None]"  # of a Report
 
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V", bound=Hashable)
+
+Found: TypeAlias = "tuple[Binding, ...] | ValuesView[Binding]"
+
+_CANONICAL = re.compile(r"sip:[A-Za-z0-9\-_.+]++@[a-z0-9\-_.]++|tel:\+?[0-9]++", re.ASCII)
+
 BINDING = "binding"  # the kind of record under which bindings are saved
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Binding:
-    """One contact address of a registered user and how to reach it."""
+    """One contact address of a registered user and how to reach it.
+
+    There are as many as users: what many of them have in common shall be one object.
+    """
 
     token: str  # the user part of our Path URI; nobody can guess it
     impi: str | None  # None if the UE registered without credentials
@@ -45,19 +57,25 @@ class Binding:
     service_route: tuple[str, ...]  # URIs (RFC 3608)
     identities: tuple[str, ...]  # URIs of P-Associated-URI, never empty; the first is the default public user identity
     expires_at: float
+    # What can be told from the above, because every call asks for it
+    dialog_token: str = field(init=False, compare=False)  # stands for the token in Record-Route, which other UEs see
+    claims: tuple[str, ...] = field(init=False, compare=False)  # the canonical identities under which the user may call
+    towards_ue: Flow = field(init=False, compare=False)
+    timer_at: float = field(init=False, compare=False, default=0.0)  # when the one timer fires that counts
 
-    @property
-    def dialog_token(self) -> str:
-        """The token's stand-in for Record-Route, which other UEs see: it does not tell the Path."""
-        return dialog_token(self.token)
+    def __post_init__(self) -> None:
+        self.dialog_token = dialog_token(self.token)
+        # A barred identity says who it is, too, but is never asserted.
+        claims = tuple(dict.fromkeys(filter(None, map(_key_or_none, (self.aor, *self.identities)))))
+        self.claims = self.identities if claims == self.identities else claims
+        self.towards_ue = self._towards_ue()
 
     @property
     def default_identity(self) -> str:
         """The identity that is asserted unless the UE prefers another one (TS 24.229 5.2.6.3.1)."""
         return self.identities[0]
 
-    @property
-    def towards_ue(self) -> Flow:
+    def _towards_ue(self) -> Flow:
         """How requests reach the UE: where its Contact says that it listens, or behind a NAT where it registered from.
 
         Phones may register from another port than they listen on. An open connection is used whatever its remote
@@ -73,11 +91,17 @@ class Binding:
     def identity_matching(self, uri: str) -> str | None:
         """The registered identity that a URI means, None if it is not this user's."""
         key = _key_or_none(uri)
-        return next((own for own in self.identities if _key_or_none(own) == key), None) if key else None
+        if key is None or key in self.identities:
+            return key
+        return next((own for own in self.identities if _key_or_none(own) == key), None)
 
     def has_contact(self, uri: str) -> bool:
         """Whether a contact URI is this binding's (RFC 3261 19.1.4)."""
         return same_uri(self.contact, uri)
+
+    def is_on(self, flow: Flow) -> bool:
+        """Whether it was made over a flow: the same transport, address and port."""
+        return self.flow.transport is flow.transport and self.flow.remote == flow.remote
 
     def to_record(self) -> dict[str, Any]:
         """Write it for the store."""
@@ -102,18 +126,48 @@ class Binding:
             impi=record["impi"],
             aor=record["aor"],
             contact=record["contact"],
-            flow=Flow(Transport(record["transport"]), (local_host, local_port), (remote_host, remote_port)),
-            service_route=tuple(record["service_route"]),
-            identities=tuple(record["identities"]),
+            flow=Flow(Transport(record["transport"]), shared((local_host, local_port)), (remote_host, remote_port)),
+            service_route=shared(tuple(record["service_route"])),
+            identities=identities_of(record["aor"], record["identities"]),
             expires_at=record["expires_at"],
         )
 
 
-class FlowAddress(NamedTuple):
-    """What tells one sender from another: the transport and the address a message came from."""
+class _Index(Generic[K]):
+    """Bindings by something that mostly one of them has; of several, who came last is last."""
 
-    transport: Transport
-    remote: tuple[str, int]
+    __slots__ = ("_found",)
+
+    def __init__(self) -> None:
+        self._found: dict[K, Binding | dict[str, Binding]] = {}  # one, or several by token
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def of(self, key: K) -> Found:
+        """All bindings of a key."""
+        found = self._found.get(key)
+        if found is None:
+            return ()
+        return (found,) if isinstance(found, Binding) else found.values()
+
+    def add(self, key: K, binding: Binding) -> None:
+        """Put a binding after the others of its key."""
+        found = self._found.setdefault(key, binding)
+        if isinstance(found, dict):
+            found[binding.token] = binding
+        elif found is not binding:
+            self._found[key] = {found.token: found, binding.token: binding}
+
+    def discard(self, key: K, binding: Binding) -> None:
+        """Take out a binding that is there."""
+        found = self._found[key]
+        if isinstance(found, Binding):
+            del self._found[key]
+            return
+        del found[binding.token]
+        if len(found) == 1:
+            (self._found[key],) = found.values()
 
 
 class Registrations:
@@ -121,13 +175,11 @@ class Registrations:
 
     def __init__(self) -> None:
         self._by_token: dict[str, Binding] = {}
-        # Inner dicts are sets that remember who came last.
-        self._by_flow: dict[FlowAddress, dict[str, None]] = {}
-        self._by_host: dict[str, dict[str, None]] = {}
-        self._by_identity: dict[str, dict[str, None]] = {}
-        self._by_contact: dict[str, dict[str, None]] = {}
-        self._by_aor: dict[str, dict[str, None]] = {}
-        self._by_dialog: dict[str, dict[str, None]] = {}
+        self._by_dialog: dict[str, Binding] = {}
+        self._by_remote: dict[Transport, _Index[tuple[str, int]]] = {transport: _Index() for transport in Transport}
+        self._by_host: _Index[str] = _Index()
+        self._by_contact: _Index[str] = _Index()
+        self._by_claim: _Index[str] = _Index()
         self._former: dict[str, Binding] = {}  # by dialog token: ended, but their calls may still be hung up
 
     def __len__(self) -> int:
@@ -142,7 +194,7 @@ class Registrations:
 
     def in_dialog(self, dialog_token: str) -> Binding | None:
         """The binding that the token in Record-Route names."""
-        return next((self._by_token[token] for token in self._by_dialog.get(dialog_token, ())), None)
+        return self._by_dialog.get(dialog_token)
 
     def former(self, dialog_token: str) -> Binding | None:
         """The ended binding that the token in Record-Route names, if its calls may still be hung up."""
@@ -158,23 +210,26 @@ class Registrations:
 
     def of_aor(self, aor: str) -> list[Binding]:
         """All contacts registered here for a public user identity."""
-        return [self._by_token[token] for token in self._by_aor.get(aor, ())]
+        return [binding for binding in self._by_claim.of(aor) if binding.aor == aor]
 
     def find(self, aor: str, contact: str) -> Binding | None:
         """The binding of one contact."""
-        return next((binding for binding in self.of_aor(aor) if binding.has_contact(contact)), None)
+        for binding in self.of_aor(aor):
+            if binding.has_contact(contact):
+                return binding
+        return None
 
     def displaced_by(self, binding: Binding) -> list[Binding]:
         """The bindings of other users with the same contact at the same host, which cannot be theirs any more."""
         return [
             other
-            for other in map(self._by_token.__getitem__, self._by_contact.get(binding.contact, ()))
+            for other in self._by_contact.of(binding.contact)
             if other.impi != binding.impi and other.flow.remote[0] == binding.flow.remote[0]
         ]
 
     def is_ue_flow(self, flow: Flow) -> bool:
         """Whether somebody registered from exactly this transport, address and port."""
-        return FlowAddress(flow.transport, flow.remote) in self._by_flow
+        return bool(self._on(flow))
 
     def is_of_user(self, flow: Flow, binding: Binding) -> bool:
         """Whether a flow comes from where the binding's user is, or is now."""
@@ -183,55 +238,64 @@ class Registrations:
             other.flow.remote[0] == host and other.impi == binding.impi for other in self.of_aor(binding.aor)
         )
 
+    def only_user_on(self, flow: Flow) -> Binding | None:
+        """The binding that was made over a flow; None if several were, or none."""
+        on_flow = self._on(flow)
+        return next(iter(on_flow)) if len(on_flow) == 1 else None
+
     def originator(self, flow: Flow, claimed: Iterable[str]) -> Binding | None:
         """Say who sent an initial request: by its flow; by the identities it claims if the flow has many users.
 
         A UE that opened a new connection is known by its host and a claimed identity that is registered from there, or
         by its host alone if it hides its identity and nobody else is registered from there.
         """
+        on_flow = self._on(flow)
+        if len(on_flow) == 1:
+            return next(iter(on_flow))
         claimed = [uri for uri in claimed if not _is_anonymous(uri)]
-        on_flow = self._by_flow.get(FlowAddress(flow.transport, flow.remote))
-        if on_flow is not None and len(on_flow) == 1:
-            return self._by_token[next(iter(on_flow))]
         for uri in claimed:
-            for token in reversed(self._by_identity.get(_key_or_none(uri) or "", {})):
-                binding = self._by_token[token]
-                if token in on_flow if on_flow is not None else binding.flow.remote[0] == flow.remote[0]:
+            claimants: list[Binding] = [*self._by_claim.of(_key_or_none(uri) or "")]
+            for binding in reversed(claimants):
+                if binding.is_on(flow) if on_flow else binding.flow.remote[0] == flow.remote[0]:
                     return binding
-        return self._only_user_at(flow.remote[0]) if on_flow is None and not claimed else None
+        return self._only_user_at(flow.remote[0]) if not on_flow and not claimed else None
+
+    def _on(self, flow: Flow) -> Found:
+        return self._by_remote[flow.transport].of(flow.remote)
 
     def _only_user_at(self, host: str) -> Binding | None:
-        bindings = [self._by_token[token] for token in self._by_host.get(host, ())]
-        return bindings[-1] if len({binding.impi or binding.aor for binding in bindings}) == 1 else None
+        latest = None
+        for binding in self._by_host.of(host):
+            if latest is not None and (latest.impi or latest.aor) != (binding.impi or binding.aor):
+                return None
+            latest = binding
+        return latest
 
     def put(self, binding: Binding) -> None:
         """Remember a binding in place of the one with its token."""
         self.remove(binding.token)
         self._by_token[binding.token] = binding
-        for index, key in self._places(binding):
-            index.setdefault(key, {})[binding.token] = None
+        self._by_dialog[binding.dialog_token] = binding
+        remote = binding.flow.remote
+        self._by_remote[binding.flow.transport].add(remote, binding)
+        self._by_host.add(remote[0], binding)
+        self._by_contact.add(binding.contact, binding)
+        for identity in binding.claims:
+            self._by_claim.add(identity, binding)
 
     def remove(self, token: str) -> Binding | None:
         """Forget a binding; None if there was none."""
         binding = self._by_token.pop(token, None)
-        if binding is not None:
-            for index, key in self._places(binding):
-                tokens = index.get(key, {})
-                tokens.pop(token, None)
-                if not tokens:
-                    index.pop(key, None)
+        if binding is None:
+            return None
+        del self._by_dialog[binding.dialog_token]
+        remote = binding.flow.remote
+        self._by_remote[binding.flow.transport].discard(remote, binding)
+        self._by_host.discard(remote[0], binding)
+        self._by_contact.discard(binding.contact, binding)
+        for identity in binding.claims:
+            self._by_claim.discard(identity, binding)
         return binding
-
-    def _places(self, binding: Binding) -> Iterator[tuple[dict[Any, dict[str, None]], Hashable]]:  # keys of three types
-        yield self._by_flow, FlowAddress(binding.flow.transport, binding.flow.remote)
-        yield self._by_host, binding.flow.remote[0]
-        yield self._by_contact, binding.contact
-        yield self._by_aor, binding.aor
-        yield self._by_dialog, binding.dialog_token
-        for identity in (binding.aor, *binding.identities):  # a barred one says who it is, too, but is never asserted
-            key = _key_or_none(identity)
-            if key is not None:
-                yield self._by_identity, key
 
 
 class CallKey(NamedTuple):
@@ -302,8 +366,9 @@ class Calls:
 
     def put(self, call: Call) -> None:
         """Remember a call."""
-        self._by_key[call.key] = call
-        self._by_token.setdefault(call.key.token, {})[call.key] = None
+        if self._by_key.get(call.key) is not call:
+            self._by_key[call.key] = call
+            self._by_token.setdefault(call.key.token, {})[call.key] = None
 
     def remove(self, call: Call) -> None:
         """Forget a call, if it is still this one."""
@@ -325,6 +390,40 @@ class PcscfState:
     ids: Ids
     registrations: Registrations = field(default_factory=Registrations)
     calls: Calls = field(default_factory=Calls)
+    # Parts of header fields that are the same in every message
+    path_address: str = field(init=False)  # in Path, what follows our token
+    icid_generated_at: str = field(init=False)
+    visited_network: str = field(init=False)
+    route_to_icscf: str = field(init=False)
+    authorises_media: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        config = self.config
+        self.path_address = config.path_address
+        self.icid_generated_at = f";icid-generated-at={config.host}"
+        self.visited_network = visited_network_id(config.pcscf.visited_network)
+        self.route_to_icscf = loose_route(config.pcscf.icscf)
+        self.authorises_media = config.authorises_media
+
+    def charging_vector(self, icid: str) -> str:
+        """Write P-Charging-Vector for a new session or registration (RFC 7315 4.6); the ICID is a token."""
+        return f"icid-value={icid}{self.icid_generated_at}"
+
+
+def shared(value: V) -> V:
+    """Return the first of all equal values, such as the Service-Route that an S-CSCF gives to all its users."""
+    first: V = _first(value)
+    return first
+
+
+@lru_cache(4096)
+def _first(value: Any) -> Any:  # of any type: a cache knows no type variables
+    return value
+
+
+def identities_of(aor: str, uris: Iterable[str]) -> tuple[str, ...]:
+    """Keep the registered identities; the one that is the address-of-record is not held twice."""
+    return tuple([aor if uri == aor else uri for uri in uris])
 
 
 def dialog_token(token: str) -> str:
@@ -359,14 +458,14 @@ def _is_anonymous(uri: str) -> bool:
     return "@anonymous.invalid" in uri.lower()
 
 
-def _key_or_none(uri: str) -> Impu | None:
-    return _cached_key_or_none(uri) if len(uri) <= MAX_CACHED_CHARS else _uncached_key_or_none(uri)
+def _key_or_none(uri: str) -> str | None:
+    """The canonical form of an identity, None if it is none."""
+    try:
+        return canonical_identity(uri)
+    except ParseError:
+        return None
 
 
-def _uncached_key_or_none(uri: str) -> Impu | None:
-    with suppress(ParseError):
-        return impu_of(parse_uri(uri))
-    return None
-
-
-_cached_key_or_none = lru_cache(CACHED_URIS)(_uncached_key_or_none)
+def canonical_identity(uri: str) -> Impu:
+    """The canonical form of an identity, which most are written in already."""
+    return Impu(uri) if _CANONICAL.fullmatch(uri) else impu_of(parse_uri(uri))

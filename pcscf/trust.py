@@ -3,47 +3,102 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from opencscf.common.ims.pheaders import hide_from_ue
+from opencscf.common.ims.pheaders import CHARGING, LOCATION, TRUST_DOMAIN_ONLY, hide_from_ue, remove_untrusted
 from opencscf.common.sip.params import QUOTED, TOKEN_CHARS
 
 if TYPE_CHECKING:
+    from opencscf.common.sip.headers import Credentials
     from opencscf.common.sip.message import Message, Request, Response
 
 KEYS: Final = frozenset({"ck", "ik"})  # between S-CSCF and P-CSCF only (7.2A.1)
 MARKS: Final = frozenset({"integrity-protected"}) | KEYS  # nothing of this may come from a UE (7.2A.2)
+UNPROTECTED: Final = 'integrity-protected="no"'
 
 SECURITY_AGREEMENT: Final = frozenset({"security-client", "security-verify", "security-server"})  # RFC 3329
 SEC_AGREE: Final = "sec-agree"
 
-_ITEM: Final = re.compile(rf'(?:[^,"]++|{QUOTED})*', re.DOTALL)
-_NAME: Final = re.compile(rf"(\s*[{TOKEN_CHARS}]+\s+)?\s*([{TOKEN_CHARS}]+)\s*=", re.ASCII)
+# Most messages hold nothing of all this, which one look at their names tells.
+_NETWORK_ONLY: Final = frozenset(name.lower() for name in (*CHARGING, *TRUST_DOMAIN_ONLY))
+_NOT_FROM_UE: Final = _NETWORK_ONLY | SECURITY_AGREEMENT | {"p-preferred-identity"}
+_NOT_IN_REGISTER: Final = _NETWORK_ONLY | SECURITY_AGREEMENT | {"path", "service-route", "route"}
+_NOT_IN_RESPONSE: Final = _NOT_FROM_UE | {"p-access-network-info"}
+_OPTIONS: Final = frozenset({"require", "proxy-require"})
+_CHALLENGES: Final = frozenset({"www-authenticate", "proxy-authenticate"})
+_PARTLY_HIDDEN: Final = frozenset(name.lower() for name in (*CHARGING, *LOCATION, "Privacy"))
+
+_ITEM: Final = re.compile(rf'(?:\A|,)((?:[^,"]++|{QUOTED})*)', re.DOTALL)
 
 
 def for_ue(response: Response) -> Response:
-    """Copy a response without charging, private identities and keys, which no UE may see (PG-01, PT-12, PA-04)."""
+    """Return a response without charging, private identities and keys, which no UE may see (PG-01, PT-12, PA-04)."""
+    is_challenge = response.has_any(_CHALLENGES)
+    if not is_challenge and not response.has_any(_PARTLY_HIDDEN):
+        return response
     copy = response.copy()
     hide_from_ue(copy)
-    for name in ("WWW-Authenticate", "Proxy-Authenticate"):
-        if copy.has(name):
-            _edit_each(copy, name, KEYS)
+    if is_challenge:
+        for name in ("WWW-Authenticate", "Proxy-Authenticate"):
+            if copy.has(name):
+                _edit_each(copy, name, KEYS)
     return copy
 
 
-def remove_security_agreement(request: Request) -> None:
-    """Take out what UE and P-CSCF agree on between themselves (PA-03)."""
-    request.remove_all(SECURITY_AGREEMENT)
-    for name in ("Require", "Proxy-Require"):
-        if request.has(name):
+def clean_for_ue(request: Request) -> None:
+    """Take out of a request what its UE must not see."""
+    if request.has_any(_PARTLY_HIDDEN):
+        hide_from_ue(request)
+
+
+def clean_from_ue(request: Request) -> None:
+    """Take out of a UE's request what it cannot say, and what it says to this node only."""
+    request.remove_all(_NOT_FROM_UE)
+    _clean_lists(request)
+
+
+def clean_register(register: Request) -> None:
+    """Take out of a UE's REGISTER what it cannot say, what it says to this node only, and where it wants it to go."""
+    register.remove_all(_NOT_IN_REGISTER)
+    _clean_lists(register)
+
+
+def from_ue(response: Response, identity: str | None = None) -> Response:
+    """Return a UE's response without what it cannot say, and under the identity that is its own, if one is given."""
+    if identity is None and not response.has_any(_NOT_IN_RESPONSE):
+        return response
+    copy = response.copy()
+    copy.remove_all(_NOT_FROM_UE)
+    _remove_untrusted_access(copy)
+    if identity is not None:
+        copy.append("P-Asserted-Identity", f"<{identity}>")
+    return copy
+
+
+def mark_unprotected(register: Request, credentials: Credentials | None) -> None:
+    """Tell the S-CSCF that a REGISTER did not come over a security association, whatever the UE wrote (PA-01).
+
+    `credentials` are those that count, if there are any.
+    """
+    lines = register.get_all("Authorization")
+    if len(lines) == 1 and credentials is not None and MARKS.isdisjoint(credentials.params):
+        register.set("Authorization", f"{lines[0]}, {UNPROTECTED}")
+    elif lines:
+        _edit_each(register, "Authorization", MARKS, added=UNPROTECTED)
+
+
+def _clean_lists(request: Request) -> None:
+    """Take out values of which others may stay: sec-agree (PA-03), and an access that only the network tells."""
+    _remove_untrusted_access(request)
+    if request.has_any(_OPTIONS):
+        for name in ("Require", "Proxy-Require"):
             _remove_option(request, name, SEC_AGREE)
 
 
-def mark_unprotected(register: Request) -> None:
-    """Tell the S-CSCF that a REGISTER did not come over a security association, whatever the UE wrote (PA-01)."""
-    if register.has("Authorization"):
-        _edit_each(register, "Authorization", MARKS, added='integrity-protected="no"')
+def _remove_untrusted_access(message: Message) -> None:
+    if message.has("P-Access-Network-Info"):
+        remove_untrusted(message)
 
 
 def _remove_option(request: Request, name: str, option: str) -> None:
@@ -55,7 +110,7 @@ def _remove_option(request: Request, name: str, option: str) -> None:
         request.set(name, ", ".join(kept))
 
 
-def _edit_each(message: Message, name: str, removed: Collection[str], *, added: str = "") -> None:
+def _edit_each(message: Message, name: str, removed: frozenset[str], *, added: str = "") -> None:
     """Take parameters out of each field of a name, and add one; all else stays as it was written."""
     values = [without_params(value, removed) for value in message.get_all(name)]
     message.remove(name)
@@ -64,30 +119,29 @@ def _edit_each(message: Message, name: str, removed: Collection[str], *, added: 
             message.append(name, f"{value}, {added}" if added else value)
 
 
-def without_params(value: str, names: Collection[str]) -> str:
+def without_params(value: str, names: frozenset[str]) -> str:
     """Cut parameters out of a challenge or credentials; "" if its quotes do not pair, for then they might hide some."""
-    items = _split(value)
+    items = _ITEM.findall(value)
+    if ",".join(items) != value:
+        return ""
+    is_removed = _param_of(names).match
     kept: list[str] = []
     scheme = ""
     for item in items:
-        match = _NAME.match(item)
-        if match is not None and match[2].lower() in names:
+        match = is_removed(item)
+        if match is not None:
             scheme = scheme or match[1] or ""  # `Digest ck="..", nonce=".."`: the scheme stays
-            continue
-        kept.append(scheme + item.lstrip() if scheme else item)
-        scheme = ""
+        elif scheme:
+            kept.append(scheme + item.lstrip())
+            scheme = ""
+        else:
+            kept.append(item)
     return ",".join(kept)
 
 
-def _split(value: str) -> list[str]:
-    """Split at commas outside of quoted strings and keep every character; [] if the quotes do not pair."""
-    items: list[str] = []
-    position = -1
-    while position < len(value):
-        match = _ITEM.match(value, position + 1)
-        assert match is not None  # noqa: S101  the pattern matches the empty string
-        if match.end() < len(value) and value[match.end()] != ",":
-            return []
-        items.append(match[0])
-        position = match.end()
-    return items
+@lru_cache
+def _param_of(names: frozenset[str]) -> re.Pattern[str]:
+    """Match a parameter of some names, and the scheme before it if it is the first one."""
+    return re.compile(
+        rf"(\s*[{TOKEN_CHARS}]+\s+)?\s*(?:{'|'.join(map(re.escape, sorted(names)))})\s*=", re.ASCII | re.IGNORECASE
+    )

@@ -90,6 +90,10 @@ class Message:
         """Whether there is a line of this name."""
         return canonical_name(name) in self._names
 
+    def has_any(self, canonical_names: frozenset[str]) -> bool:
+        """Whether there is a line of any of these names, which are given in lower case."""
+        return not canonical_names.isdisjoint(self._names)
+
     @property
     def via(self) -> Via:
         """The topmost Via."""

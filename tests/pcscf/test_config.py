@@ -42,25 +42,23 @@ def test_all_faults_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("listen", "uri"),
+    ("listen", "address"),
     [
-        pytest.param('{ address = "192.0.2.1" }', "sip:t@192.0.2.1:5060;lr", id="PR-01 IPv4"),
-        pytest.param('{ address = "2001:db8::1", port = 5070 }', "sip:t@[2001:db8::1]:5070;lr", id="PR-01 IPv6"),
+        pytest.param('{ address = "192.0.2.1" }', "192.0.2.1:5060;lr", id="PR-01 IPv4"),
+        pytest.param('{ address = "2001:db8::1", port = 5070 }', "[2001:db8::1]:5070;lr", id="PR-01 IPv6"),
         pytest.param(
             '{ address = "192.0.2.1", transports = ["tcp"] }',
-            "sip:t@192.0.2.1:5060;transport=tcp;lr",
+            "192.0.2.1:5060;transport=tcp;lr",
             id="PR-01 TCP only",
         ),
-        pytest.param(
-            '{ address = "192.0.2.1" }, { address = "192.0.2.2" }', "sip:t@192.0.2.1:5060;lr", id="PR-01 the first"
-        ),
+        pytest.param('{ address = "192.0.2.1" }, { address = "192.0.2.2" }', "192.0.2.1:5060;lr", id="PR-01 the first"),
         pytest.param(
             '{ address = "192.0.2.1", port = 80, transports = ["ws"] }, { address = "192.0.2.2" }',
-            "sip:t@192.0.2.2:5060;lr",
+            "192.0.2.2:5060;lr",
             id="PR-01 the first that the core can connect to",
         ),
     ],
 )
-def test_path_uri(listen: str, uri: str) -> None:
+def test_path_address(listen: str, address: str) -> None:
     text = f'[sip]\nlisten = [{listen}]\n[pcscf]\nvisited_network = "a.test"\nicscf = "sip:icscf.a.test"\n'
-    assert config(text).path_uri("t") == uri
+    assert config(text).path_address == address

@@ -22,7 +22,7 @@ def test_registration_that_ended_meanwhile_ends_at_once(world: Any, new_world: A
     """PR-06."""
     binding = world.registered()
     reborn = new_world(settings, world.saved.items())
-    timer = RegistrationTimer(binding.token, binding.expires_at)
+    timer = RegistrationTimer(binding.token, world.now + 9999)
     assert reborn.core.on_event(Started(world.now + 9999)) == [SetTimer(timer, 0.0)]
 
 

@@ -387,16 +387,35 @@ def test_long_registration_is_watched_in_steps(world: Any) -> None:
     _, actions = world.drive(world.receive(register), world.accept(register))
     (timer,) = (action for action in actions if isinstance(action, SetTimer))
     assert timer.delay_s == 3600
-    assert world.core.on_event(TimerFired(timer.key, world.now + 3600)) == [SetTimer(timer.key, 3600)]
-    assert world.core.on_event(TimerFired(timer.key, world.now + 599_000)) == [SetTimer(timer.key, 1000)]
+    (timer,) = world.core.on_event(TimerFired(timer.key, world.now + 3600))
+    assert timer.delay_s == 3600
+    (timer,) = world.core.on_event(TimerFired(timer.key, world.now + 599_000))
+    assert timer.delay_s == 1000
     world.drive(world.core.on_event(TimerFired(timer.key, world.now + 600_000)))
     assert len(world.registrations) == 0
 
 
-def test_timer_of_a_refreshed_registration_does_nothing(world: Any) -> None:
-    """PR-06."""
+def test_refreshed_registration_keeps_its_timer(world: Any) -> None:
+    """PR-06: one timer for each binding, which goes on until the new end when it fires."""
+    register = world.register(world.credentials())
+    _, actions = world.drive(world.receive(register), world.accept(register))
+    (timer,) = (action for action in actions if isinstance(action, SetTimer))
+    register = world.register(world.credentials())
+    _, actions = world.drive(world.receive(register, world.now + 10), world.accept(register))
+    assert not [action for action in actions if isinstance(action, SetTimer)]
+    (again,) = world.core.on_event(TimerFired(timer.key, world.now + 3600))
+    assert again.delay_s == 10
+    world.drive(world.core.on_event(TimerFired(again.key, world.now + 3610)))
+    assert len(world.registrations) == 0
+
+
+def test_refresh_that_shortens_the_registration_is_watched_anew(world: Any) -> None:
+    """PR-06: and the timer of before is of no more use."""
     old = world.registered()
-    world.registered(now=world.now + 10)
+    register = world.register(world.credentials(), expires=60)
+    _, actions = world.drive(world.receive(register, world.now + 10), world.accept(register))
+    (timer,) = (action for action in actions if isinstance(action, SetTimer))
+    assert timer == SetTimer(RegistrationTimer(old.token, world.now + 70), 60)
     assert world.core.on_event(TimerFired(RegistrationTimer(old.token, old.expires_at), old.expires_at)) == []
 
 
@@ -405,8 +424,16 @@ def test_refresh_that_overtakes_the_timer_wins(world: Any) -> None:
     old = world.registered()
     outcome = world.core.on_event(TimerFired(RegistrationTimer(old.token, old.expires_at), old.expires_at))
     world.registered(now=world.now + 10)
-    assert world.drive(outcome) == ([], [])
+    assert world.drive(outcome) == ([], [SetTimer(RegistrationTimer(old.token, world.now + 3610), 10)])
     assert len(world.registrations) == 1
+
+
+def test_registration_that_went_while_its_timer_waited(world: Any) -> None:
+    """PR-06: the user deregistered before its turn came."""
+    old = world.registered()
+    outcome = world.core.on_event(TimerFired(RegistrationTimer(old.token, old.expires_at), old.expires_at))
+    world.registrations.remove(old.token)
+    assert world.drive(outcome) == ([], [])
 
 
 def test_timer_of_nothing_does_nothing(world: Any) -> None:

@@ -1,12 +1,27 @@
 """What the P-CSCF remembers and how it finds it again."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from opencscf.common.errors import ParseError
+from opencscf.common.ims.public_identity import impu_of
 from opencscf.common.sip.flow import Flow, Transport
-from opencscf.pcscf.state import Binding, Call, CallKey, Calls, Registrations, loose_route, same_uri
+from opencscf.common.sip.uri import parse_uri
+from opencscf.pcscf.state import (
+    Binding,
+    Call,
+    CallKey,
+    Calls,
+    Registrations,
+    canonical_identity,
+    loose_route,
+    same_uri,
+)
 
 FLOW = Flow(Transport.UDP, ("192.0.2.10", 5060), ("192.0.2.101", 5060))
 ALICE = Binding(
@@ -111,7 +126,8 @@ def test_removed_binding_is_found_nowhere() -> None:
     found.remove("b")
     assert not found.is_ue_flow(FLOW)
     assert len(found) == 0
-    assert not any(vars(found).values()), "no index keeps anything"
+    by_transport = vars(found).pop("_by_remote")
+    assert not any([*vars(found).values(), *by_transport.values()]), "no index keeps anything"
 
 
 def test_binding_that_moves_is_found_at_its_new_place_only() -> None:
@@ -138,6 +154,53 @@ def test_same_uri(one: str, other: str, *, same: bool) -> None:
 def test_loose_route() -> None:
     assert loose_route("sip:h;lr") == "<sip:h;lr>"
     assert loose_route("sip:h:5060;x=1") == "<sip:h:5060;x=1;lr>"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["sip:alice@ims.test", "sip:Alice+1_2-3.4@ims-1.te_st", "sip:a@192.0.2.1", "tel:+15550001", "tel:5550001"],
+)
+def test_identity_that_is_written_canonically_is_not_parsed_and_means_the_same(uri: str) -> None:
+    assert canonical_identity(uri) is uri
+    assert impu_of(parse_uri(uri)) == uri
+
+
+@pytest.mark.parametrize(
+    ("uri", "canonical"),
+    [
+        ("sip:alice@IMS.test", "sip:alice@ims.test"),
+        ("SIPS:%61lice@ims.test:5061;transport=tcp", "sip:alice@ims.test"),
+        ("sip:+1-555@ims.test;user=phone", "sip:+1-555@ims.test"),
+        ("tel:+1-555-0001", "tel:+15550001"),
+        ("tel:555;phone-context=IMS.test", "tel:555;phone-context=ims.test"),
+    ],
+)
+def test_identity_that_is_written_otherwise_becomes_canonical(uri: str, canonical: str) -> None:
+    assert canonical_identity(uri) == canonical
+
+
+@given(
+    st.from_regex(
+        re.compile(r"(sip:)?[A-Za-z0-9\-_.+@:;%]{1,12}@[a-z0-9\-_.:]{1,9}|tel:[+0-9.A]{1,6}", re.ASCII), fullmatch=True
+    )
+)
+def test_no_shortcut_to_the_canonical_form_changes_it(uri: str) -> None:
+    try:
+        expected = impu_of(parse_uri(uri))
+    except ParseError:
+        with pytest.raises(ParseError):
+            canonical_identity(uri)
+    else:
+        assert canonical_identity(uri) == expected
+
+
+def test_what_many_users_share_is_kept_once() -> None:
+    record = {**ALICE.to_record(), "aor": str(b"sip:alice@ims.test", "ascii")}
+    one, other = (Binding.from_record(token, record) for token in "ab")
+    assert one.service_route is other.service_route
+    assert one.flow.local is other.flow.local
+    assert one.identities[0] is one.aor
+    assert one.claims is one.identities
 
 
 def call(token: str = "a", tag: str = "caller", *, is_originating: bool = True) -> Call:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from opencscf.common.ims.register import digest_credentials
 from opencscf.pcscf.trust import KEYS, for_ue, mark_unprotected, without_params
 
 
@@ -80,12 +81,12 @@ def test_challenge_that_might_hide_keys_does_not_go_on(world: Any) -> None:
 def test_integrity_protected_is_ours_to_say(world: Any, value: str, marked: str) -> None:
     """PA-01: nothing else of the credentials changes."""
     register = world.register(("Authorization", value))
-    mark_unprotected(register)
+    mark_unprotected(register, digest_credentials(register))
     assert register.get_all("Authorization") == [marked]
 
 
 def test_a_register_without_credentials_is_not_marked(world: Any) -> None:
     """PA-01."""
     register = world.register()
-    mark_unprotected(register)
+    mark_unprotected(register, None)
     assert not register.has("Authorization")
