@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from opencscf.common.errors import ParseError
 from opencscf.common.sip.message import ENCODING, ERRORS
@@ -18,7 +17,7 @@ MAX_SDP_BYTES: Final = 65_535
 MAX_LINES: Final = 2_000
 MAX_MEDIA: Final = 64
 
-_LINE: Final = re.compile(r"[a-z]=[^\r\n\0]*+")
+_LINES: Final = re.compile(r"(?:[a-z]=[^\r\n\0]*+\n)*[a-z]=[^\r\n\0]*+")
 _MEDIA: Final = re.compile(r"m=(\S++) ([0-9]{1,5})(?:/([0-9]{1,5}))? (\S++)((?: \S++)*) *+", re.ASCII)
 _CONNECTION: Final = re.compile(r"c=IN IP[46] ([^\s/]++)(?:/[0-9]++)* *+", re.ASCII)
 _BANDWIDTH: Final = re.compile(r"b=([A-Za-z0-9\-]++):([0-9]{1,12}) *+")
@@ -36,11 +35,19 @@ class Direction(enum.StrEnum):
     INACTIVE = "inactive"
 
 
-_DIRECTIONS: Final = frozenset(Direction)
+_DIRECTIONS: Final = {direction.value: direction for direction in Direction}
 
 
-@dataclass(frozen=True, slots=True)
-class MediaDescription:
+class _Section(NamedTuple):
+    """What a session and a medium may both say."""
+
+    connection: str | None
+    bandwidths: dict[str, int]
+    direction: Direction | None
+    attributes: tuple[Attribute, ...]
+
+
+class MediaDescription(NamedTuple):
     """One `m=` line and its own; `connection` and `direction` are the session's where it has none."""
 
     media: str
@@ -80,8 +87,7 @@ class MediaDescription:
         return _attribute(self.attributes, name)
 
 
-@dataclass(frozen=True, slots=True)
-class SessionDescription:
+class SessionDescription(NamedTuple):
     """The lines before the first `m=`, and the media."""
 
     lines: tuple[str, ...]
@@ -95,16 +101,14 @@ class SessionDescription:
         """Read a description; its lines may end with a bare LF (RFC 8866 5)."""
         if len(body) > MAX_SDP_BYTES:
             raise ParseError("the session description is too large", status=513)
-        session, *media = _sections(body.decode(ENCODING, ERRORS) if isinstance(body, bytes) else body)
-        connection = _connection(session)
-        attributes = _attributes(session)
-        direction = _direction(attributes, Direction.SENDRECV)
+        lines, *media = _sections(body.decode(ENCODING, ERRORS) if isinstance(body, bytes) else body)
+        session = _section(lines)
         return cls(
-            lines=tuple(session),
-            connection=connection,
-            bandwidths=_bandwidths(session),
-            attributes=attributes,
-            media=[_media(lines, connection, direction) for lines in media],
+            lines=tuple(lines),
+            connection=session.connection,
+            bandwidths=session.bandwidths,
+            attributes=session.attributes,
+            media=[_media(medium, session) for medium in media],
         )
 
     def attribute(self, name: str) -> str | None:
@@ -121,41 +125,65 @@ class SessionDescription:
 
 def _sections(text: str) -> list[list[str]]:
     """Cut into the session's lines and those of each medium."""
-    lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
-    if lines[0] != "v=0":
+    text = text.replace("\r\n", "\n").rstrip("\n")
+    if text != "v=0" and not text.startswith("v=0\n"):
         raise ParseError("a session description starts with v=0")
-    if len(lines) > MAX_LINES:
+    if text.count("\n") >= MAX_LINES:
         raise ParseError("too many lines in the session description", status=513)
-    sections: list[list[str]] = [[]]
-    for line in lines:
-        if not _LINE.fullmatch(line):
-            raise ParseError("malformed line in the session description")
-        if line.startswith("m="):
-            sections.append([])
-        sections[-1].append(line)
-    if len(sections) > MAX_MEDIA + 1:
+    if not _LINES.fullmatch(text):
+        raise ParseError("malformed line in the session description")
+    session, *media = text.split("\nm=")
+    if len(media) > MAX_MEDIA:
         raise ParseError("too many media", status=488)
-    return sections
+    return [session.split("\n"), *[f"m={lines}".split("\n") for lines in media]]
 
 
-def _media(lines: list[str], session_connection: str | None, session_direction: Direction) -> MediaDescription:
+def _media(lines: list[str], session: _Section) -> MediaDescription:
     match = _MEDIA.fullmatch(lines[0])
     if match is None:
         raise ParseError("malformed m= line")
     media, port, count, proto, formats = match.groups()
-    attributes = _attributes(lines)
+    own = _section(lines)
     return MediaDescription(
         media=media,
         port=_port(port),
         port_count=int(count) if count else 1,
         proto=proto,
         formats=tuple(formats.split()),
-        connection=_connection(lines) or session_connection,
-        bandwidths=_bandwidths(lines),
-        direction=_direction(attributes, session_direction),
-        attributes=attributes,
+        connection=own.connection or session.connection,
+        bandwidths=own.bandwidths,
+        direction=own.direction or session.direction or Direction.SENDRECV,
+        attributes=own.attributes,
         lines=tuple(lines),
     )
+
+
+def _section(lines: list[str]) -> _Section:
+    """Read the lines of the session or of a medium; with several c= it is sent to as many multicast groups."""
+    connection: str | None = None
+    direction: Direction | None = None
+    bandwidths: dict[str, int] = {}
+    attributes: list[Attribute] = []
+    for line in lines:
+        kind = line[0]
+        if kind == "a":
+            name, colon, value = line[2:].partition(":")
+            attributes.append((name, value if colon else None))
+            if direction is None and not colon:
+                direction = _DIRECTIONS.get(name)
+        elif kind == "c" and connection is None:
+            connection = _matched(_CONNECTION, line)[1]
+        elif kind == "b":
+            match = _matched(_BANDWIDTH, line)
+            bandwidths[match[1]] = int(match[2])
+    return _Section(connection, bandwidths, direction, tuple(attributes))
+
+
+def _matched(pattern: re.Pattern[str], line: str) -> re.Match[str]:
+    match = pattern.fullmatch(line)
+    if match is None:
+        raise ParseError(f"malformed {line[0]}= line")
+    return match
 
 
 def _port(digits: str) -> int:
@@ -165,36 +193,8 @@ def _port(digits: str) -> int:
     return port
 
 
-def _connection(lines: list[str]) -> str | None:
-    """Return the address of the first c= line; a medium with several is sent to as many multicast groups."""
-    for line in lines:
-        if line.startswith("c="):
-            match = _CONNECTION.fullmatch(line)
-            if match is None:
-                raise ParseError("malformed c= line")
-            return match[1]
-    return None
-
-
-def _bandwidths(lines: list[str]) -> dict[str, int]:
-    bandwidths: dict[str, int] = {}
-    for line in lines:
-        if line.startswith("b="):
-            match = _BANDWIDTH.fullmatch(line)
-            if match is None:
-                raise ParseError("malformed b= line")
-            bandwidths[match[1]] = int(match[2])
-    return bandwidths
-
-
-def _attributes(lines: list[str]) -> tuple[Attribute, ...]:
-    parts = [line[2:].partition(":") for line in lines if line.startswith("a=")]
-    return tuple([(name, value if colon else None) for name, colon, value in parts])
-
-
 def _attribute(attributes: tuple[Attribute, ...], name: str) -> str | None:
-    return next((value or "" for key, value in attributes if key == name), None)
-
-
-def _direction(attributes: tuple[Attribute, ...], inherited: Direction) -> Direction:
-    return next((Direction(name) for name, value in attributes if name in _DIRECTIONS and value is None), inherited)
+    for key, value in attributes:
+        if key == name:
+            return value or ""
+    return None
