@@ -77,9 +77,10 @@ class Register(NamedTuple):
 def digest_credentials(request: Request) -> Credentials | None:
     """Read the credentials that count, whatever stands beside them."""
     for line in request.get_all("Authorization"):
-        credentials = Credentials.parse(line)
-        if credentials.scheme.lower() == "digest":
-            return credentials
+        if line[:6].lower() == "digest":  # not all others are written as parameters: Bearer (RFC 8898) is not
+            credentials = Credentials.parse(line)
+            if credentials.scheme.lower() == "digest":
+                return credentials
     return None
 
 

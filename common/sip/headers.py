@@ -406,11 +406,11 @@ class Challenge(_AuthenticationParams):
     """WWW-Authenticate and Proxy-Authenticate (20.44); ck and ik are between S-CSCF and P-CSCF (TS 24.229 7.2A.1)."""
 
     __slots__ = ()
-    UNQUOTED = frozenset({"algorithm", "stale"})
+    UNQUOTED = frozenset({"algorithm", "charset", "stale", "userhash"})  # RFC 7616 3.3
 
 
 class Credentials(_AuthenticationParams):
     """Authorization and Proxy-Authorization (20.7); integrity-protected is the P-CSCF's mark (TS 24.229 7.2A.2)."""
 
     __slots__ = ()
-    UNQUOTED = frozenset({"algorithm", "qop", "nc"})
+    UNQUOTED = frozenset({"algorithm", "nc", "qop", "userhash", "username*"})  # RFC 7616 3.4

@@ -106,11 +106,11 @@ def _answer_challenge(ue: Ue, response: Response) -> Credentials:
 
 
 def _challenge(ue: Ue, response: Response) -> Challenge:
-    for text in response.get_all("WWW-Authenticate"):
-        challenge = Challenge.parse(text)
-        if (challenge.get("algorithm") or "").upper() == "AKAV1-MD5":
-            return challenge
-    raise StepError(f"{ue.name}: the 401 to REGISTER has no challenge with AKAv1-MD5")
+    challenges = [Challenge.parse(text) for text in response.get_all("WWW-Authenticate")]
+    challenge = digest.preferred(challenges, ["AKAv1-MD5"])
+    if challenge is None:
+        raise StepError(f"{ue.name}: the 401 to REGISTER has no challenge with AKAv1-MD5")
+    return challenge
 
 
 def _credentials(ue: Ue, challenge: Challenge, password: bytes) -> Credentials:

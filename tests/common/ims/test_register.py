@@ -33,6 +33,15 @@ def make_register(*headers: tuple[str, str], to: str = "<sip:alice@ims.test>") -
             "a@ims.test",
             id="SR-02 second credentials",
         ),
+        pytest.param(
+            (
+                ("Authorization", "Bearer dGhlIHRva2Vu.eyJ=="),
+                ("Authorization", "Digests a=b"),
+                ("Authorization", 'Digest username="a@ims.test"'),
+            ),
+            "a@ims.test",
+            id="8898-2.1.3 a token beside the digest",
+        ),
     ],
 )
 def test_private_identity(headers: tuple[tuple[str, str], ...], impi: str) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from opencscf.common.errors import ParseError
 from opencscf.common.sip import digest
-from opencscf.common.sip.headers import Credentials
+from opencscf.common.sip.headers import Challenge, Credentials
 
 RAND, AUTN = bytes(range(16)), bytes(range(240, 256))
 
@@ -28,6 +28,21 @@ RFC_7616: dict[str, Any] = {
     "nc": "00000001",
     "cnonce": "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ",
     "qop": "auth",
+}
+
+
+JASON = "J\u00e4s\u00f8n Doe"
+RFC_7616_HASHED: dict[str, Any] = {  # 3.9.2, of which erratum 4897 gives the right userhash and response
+    "username": "793263caabb707a56211940d90411ea4a575adeccb7e360aeb624ed06ece9b0b",
+    "realm": "api@example.org",
+    "uri": "/doe.json",
+    "algorithm": "SHA-512-256",
+    "nonce": "5TsQWLVdgBdmrQ0XsxbDODV+57QdFR34I9HAbC/RVvkK",
+    "nc": "00000001",
+    "cnonce": "NTg6RKcb9boFIAS3KrFK9BGeh+iDa/sm6jUMp2wds69v",
+    "qop": "auth",
+    "response": "3798d4131c277846293534c3edc11bd8a5e4cdcbff78b05db9d95eeb1cec68a5",
+    "userhash": "true",
 }
 
 
@@ -102,6 +117,88 @@ def test_session_algorithm_binds_the_key_to_nonce_and_cnonce() -> None:
     answer = digest.response(**params, method="GET", password=b"x")
     assert answer != digest.response(**RFC_7616, method="GET", password=b"x")
     assert digest.verify(credentials(**params, response=answer), "GET", ha1=digest.ha1("Mufasa", params["realm"], b"x"))
+
+
+@pytest.mark.parametrize("algorithm", ["MD5-sess", "SHA-256-sess", "SHA-512-256-sess", "SHA-256"])
+def test_every_algorithm_and_its_session_form(algorithm: str) -> None:
+    """RFC 7616 6.1, RFC 8760 2.1: with -sess, H(A1) is bound to nonce and cnonce."""
+    assert digest.is_supported(algorithm)
+    params = {**RFC_7616, "algorithm": algorithm}
+    answer = digest.response(**params, method="REGISTER", password=b"x")
+    assert len(answer) == (32 if algorithm.startswith("MD5") else 64)
+    assert answer != digest.response(
+        **{**params, "algorithm": algorithm.removesuffix("-sess"), "nc": "2"}, method="REGISTER"
+    )
+    a1 = digest.ha1("Mufasa", params["realm"], b"x", algorithm=algorithm)
+    assert digest.verify(credentials(**params, response=answer), "REGISTER", ha1=a1)
+
+
+def test_user_whose_name_is_hashed() -> None:
+    """RFC 7616 3.4.4 and 3.9.2: what is hashed is the user's name, and what proves the password is the name itself."""
+    given = credentials(**RFC_7616_HASHED)
+    assert digest.userhash(JASON, "api@example.org", algorithm="SHA-512-256") == RFC_7616_HASHED["username"]
+    assert digest.is_of_user(given, JASON)
+    assert not digest.is_of_user(given, "Jason Doe")
+    assert digest.verify(given, "GET", password=b"Secret, or not?", username=JASON)
+    assert not digest.verify(given, "GET", password=b"Secret, or not?", username="Jason Doe")
+    assert not digest.verify(given, "GET", password=b"Secret, or not?")
+    assert not digest.is_of_user(credentials(**{**RFC_7616_HASHED, "algorithm": "ROT13"}), JASON)
+
+
+def test_user_whose_name_needs_more_than_ascii() -> None:
+    """RFC 7616 3.4: username* is an ext-value of RFC 8187."""
+    given = Credentials.parse("Digest username*=UTF-8''J%C3%A4s%C3%B8n%20Doe, realm=\"a\", userhash=false")
+    assert str(given) == "Digest username*=UTF-8''J%C3%A4s%C3%B8n%20Doe, realm=\"a\", userhash=false"
+    assert digest.username_of(given) == JASON
+    assert digest.is_of_user(given, JASON)
+    assert digest.username_of(credentials(username="a")) == "a"
+    assert digest.username_of(credentials()) == ""
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        pytest.param({"username*": "Doe"}, id="no charset"),
+        pytest.param({"username*": "UTF-8''%FF"}, id="no UTF-8"),
+        pytest.param({"username*": "UTF-8''%C3%A4", "username": "a"}, id="7616-3.4 both names"),
+        pytest.param({"username*": "UTF-8''%C3%A4", "userhash": "true"}, id="7616-3.4 hashed as well"),
+    ],
+)
+def test_malformed_extended_name(params: dict[str, str]) -> None:
+    given = Credentials("Digest", {**params, "response": "0" * 32})
+    with pytest.raises(ParseError):
+        digest.username_of(given)
+    assert not digest.is_of_user(given, "a")
+    assert not digest.verify(given, "GET", password=b"")
+
+
+@pytest.mark.parametrize(
+    ("challenges", "algorithms", "chosen"),
+    [
+        pytest.param(["Digest nonce=1", "Digest nonce=2, algorithm=SHA-256"], [], "1", id="8760-2.4 the topmost"),
+        pytest.param(
+            ["Digest nonce=1, algorithm=ROT13", "Digest nonce=2, algorithm=sha-512-256"], [], "2", id="8760-2.4 unknown"
+        ),
+        pytest.param(
+            ["Digest nonce=1", "Digest nonce=2, algorithm=AKAv1-MD5"], ["akav1-md5"], "2", id="3310-3.1 only AKA"
+        ),
+        pytest.param(['Bearer authz_server="https://a"', "digest nonce=2"], [], "2", id="8898-2.1.1 another scheme"),
+        pytest.param(["Digest algorithm=ROT13"], [], None, id="8760-2.4 none that we can answer"),
+        pytest.param([], [], None, id="none"),
+    ],
+)
+def test_choice_of_a_challenge(challenges: list[str], algorithms: list[str], chosen: str | None) -> None:
+    choice = digest.preferred([Challenge.parse(text) for text in challenges], algorithms)
+    assert (choice.get("nonce") if choice else None) == chosen
+
+
+def test_what_a_challenge_puts_in_quotes() -> None:
+    """RFC 7616 3.3 and 3.4: realm, nonce, opaque and a challenge's qop always, algorithm and the like never."""
+    text = (
+        'Digest realm="a", qop="auth,auth-int", algorithm=SHA-512-256, nonce="b", opaque="c", charset=UTF-8, '
+        "userhash=true, stale=false"
+    )
+    assert str(Challenge.parse(text)) == text
 
 
 @pytest.mark.parametrize(
