@@ -1,0 +1,61 @@
+"""Shell: Python's cyclic garbage collector, held off until it is worth its pause.
+
+A registration and a call leave no cycles behind (`tests/flows/test_garbage.py`), so reference counts free what they
+used. Under load the collector would only look at every living transaction again and again, with pauses of 20 to 80 ms.
+It runs when memory has grown and little is to be done, so that cycles from elsewhere, such as the end of a connection,
+cannot pile up for ever; and if memory has grown very much, whatever is to be done.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from typing import Final
+
+CHECK_S: Final = 10.0  # how often to see whether memory has grown; that costs about 1 ms per GiB
+QUIET_SHARE: Final = 0.1  # of one CPU, used since the last check
+GROWTH: Final = 1.5  # since the last collection
+GROWTH_AT_MOST: Final = 3.0
+_SPARE_BLOCKS: Final = 200_000  # of memory, beyond that growth: about 20 MiB
+_SPARE_BLOCKS_AT_MOST: Final = 10_000_000  # of which 1,000 registrations a second need half in their transactions
+
+
+class GarbageCollection:
+    """Decides when to collect."""
+
+    def __init__(self) -> None:
+        self._worth = self._too_much = 0  # blocks of memory
+        self._checked_at = self._used_s = 0.0
+
+    def hold_off(self) -> None:
+        """Collect what starting has left, and from then on only when `check` says so."""
+        gc.collect()
+        gc.freeze()  # what is here now stays: no collection needs to look at it
+        gc.disable()
+        self._is_quiet()
+        self._set_limits()
+
+    def check(self) -> None:
+        """Collect if it is worth it now; call this every `CHECK_S`."""
+        blocks, is_quiet = sys.getallocatedblocks(), self._is_quiet()
+        if blocks > self._too_much or (is_quiet and blocks > self._worth):
+            gc.collect()
+            self._set_limits()
+
+    @staticmethod
+    def resume() -> None:
+        """Let Python decide again."""
+        gc.enable()
+
+    def _is_quiet(self) -> bool:
+        """Whether the process has had little to do since this was asked last."""
+        now, used_s = time.monotonic(), time.process_time()
+        is_quiet = used_s - self._used_s < QUIET_SHARE * (now - self._checked_at)
+        self._checked_at, self._used_s = now, used_s
+        return is_quiet
+
+    def _set_limits(self) -> None:
+        blocks = sys.getallocatedblocks()
+        self._worth = int(blocks * GROWTH) + _SPARE_BLOCKS
+        self._too_much = int(blocks * GROWTH_AT_MOST) + _SPARE_BLOCKS_AT_MOST
