@@ -1,16 +1,18 @@
 """Diameter messages and AVPs to and from bytes (RFC 6733 clauses 3 and 4).
 
-A message decodes its top level only; the members of a grouped AVP are decoded when somebody asks for them, one level
-per call, so that neither depth nor unread parts cost anything. Both are tuples, because many are made per message.
+A message that comes in is walked over once, at its top level: then its lengths are known to be right, and its AVPs are
+found by their codes. An `Avp` is made, and the members of a grouped one are looked at, only for who asks, so that
+neither depth nor unread parts cost anything.
 
 Not covered: the P bit of AVPs, which RFC 6733 4.1 reserves and nobody sets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from struct import Struct
-from typing import NamedTuple
+from struct import error as StructError  # noqa: N812  # it has the name of a variable
+from typing import NamedTuple, SupportsIndex, overload
 
 from opencscf.common.errors import ParseError
 
@@ -64,7 +66,7 @@ class DiameterMessage(NamedTuple):
     flags: int
     hop_by_hop: int
     end_to_end: int
-    avps: tuple[Avp, ...] = ()
+    avps: Sequence[Avp] = ()
 
     @property
     def is_request(self) -> bool:
@@ -93,72 +95,136 @@ class DiameterMessage(NamedTuple):
 
     def encode(self) -> bytes:
         """Write the message."""
-        body = encode_avps(self.avps)
-        return encode_header(self, len(body)) + body
+        command, application, flags, hop_by_hop, end_to_end, avps = self
+        body = encode_avps(avps)
+        return encode_header(command, application, flags, hop_by_hop, end_to_end, len(body)) + body
 
 
-def encode_header(message: DiameterMessage, body_bytes: int) -> bytes:
+def encode_header(
+    command: int, application: int, flags: int, hop_by_hop: int, end_to_end: int, body_bytes: int
+) -> bytes:
     """Write the header of a message whose AVPs take `body_bytes`."""
-    return _HEADER.pack(
-        VERSION << 24 | (HEADER_BYTES + body_bytes),
-        message.flags << 24 | message.command,
-        message.application,
-        message.hop_by_hop,
-        message.end_to_end,
-    )
+    length = HEADER_BYTES + body_bytes
+    return _HEADER.pack(VERSION << 24 | length, flags << 24 | command, application, hop_by_hop, end_to_end)
 
 
 def encode_avps(avps: Iterable[Avp]) -> bytes:
     """Write AVPs one after the other, each padded to 32 bits."""
-    parts: list[bytes] = []
-    for code, data, vendor, mandatory in avps:
-        flags = _AVP_MANDATORY if mandatory else 0
-        length = len(data)
-        if vendor:
-            parts.append(_VENDOR_AVP_HEADER.pack(code, _AVP_VENDOR | flags | (length + 12), vendor))
-        else:
-            parts.append(_AVP_HEADER.pack(code, flags | (length + 8)))
-        parts.append(data)
-        if length & 3:
-            parts.append(_PADDING[length & 3])
-    return b"".join(parts)
+    return b"".join(
+        [encode_avp(code, data, vendor, avp_word(vendor, mandatory)) for code, data, vendor, mandatory in avps]
+    )
 
 
-def decode_avps(data: bytes, position: int = 0) -> tuple[Avp, ...]:
-    """Read AVPs from `position` to the end; the last one may lack its padding."""
-    end = len(data)
-    avps: list[Avp] = []
-    new, unpack = tuple.__new__, _AVP_HEADER.unpack_from  # the hot path of every answer
-    while position < end:
-        if end - position < 8:
-            raise ParseError("AVP header cut short", offset=position)
-        code, word = unpack(data, position)
-        length = word & _LENGTH_MASK
-        header = 12 if word & _AVP_VENDOR else 8
-        if not header <= length <= end - position:
-            raise ParseError(f"AVP {code} has length {length} with {end - position} octets left", offset=position)
-        vendor = _WORD.unpack_from(data, position + 8)[0] if header == 12 else 0
-        value = data[position + header : position + length]
-        avps.append(new(Avp, (code, value, vendor, word & _AVP_MANDATORY != 0)))
-        if len(avps) > MAX_AVPS:
-            raise ParseError(f"more than {MAX_AVPS} AVPs", offset=position)
-        position += (length + 3) & ~3
-    return tuple(avps)
+def encode_avp(code: int, data: bytes, vendor: int, word: int) -> bytes:
+    """Write one AVP with its padding; `word` comes from `avp_word`."""
+    length = len(data)
+    if vendor:
+        return _VENDOR_AVP_HEADER.pack(code, word + length, vendor) + data + _PADDING[length & 3]
+    return _AVP_HEADER.pack(code, word + length) + data + _PADDING[length & 3]
+
+
+def avp_word(vendor: int, mandatory: bool) -> int:  # noqa: FBT001  # as in an `Avp`
+    """Write the flags and length of an AVP without data, the second word of its header."""
+    return (_AVP_VENDOR | 12 if vendor else 8) | (_AVP_MANDATORY if mandatory else 0)
+
+
+class Avps(Sequence[Avp]):
+    """AVPs as they came, from `start` to `end` of some octets; the last one may lack its padding."""
+
+    __slots__ = ("_data", "_end", "_first", "_start")
+
+    def __init__(self, data: bytes, start: int = 0, end: int | None = None) -> None:
+        self._data = data
+        self._start = start
+        self._end = end = len(data) if end is None else end
+        self._first = first = dict[int, int]()  # where the first AVP of each code begins, whatever its vendor
+        position, unpack = start, _AVP_HEADER.unpack_from  # this loop is the hot path of every answer
+        try:
+            for _ in range(MAX_AVPS):
+                if position >= end:
+                    return
+                code, word = unpack(data, position)
+                length = word & _LENGTH_MASK
+                if length > end - position or (length < 12 and (length < 8 or word & _AVP_VENDOR)):
+                    reason = f"AVP {code} has length {length} with {end - position} octets left"
+                    raise ParseError(reason, offset=position - start)
+                if code not in first:
+                    first[code] = position
+                position += (length + 3) & ~3
+        except StructError:
+            raise ParseError("AVP header cut short", offset=position - start) from None
+        if position < end:
+            raise ParseError(f"more than {MAX_AVPS} AVPs", offset=position - start)
+
+    def octets(self, code: int, vendor: int) -> bytes | None:
+        """Return the data of the first AVP of this kind, which is mostly the first one of this code."""
+        position, data = self._first.get(code), self._data
+        if position is None:
+            return None
+        _, word = _AVP_HEADER.unpack_from(data, position)
+        found, header = (_WORD.unpack_from(data, position + 8)[0], 12) if word & _AVP_VENDOR else (0, 8)
+        if found == vendor:
+            return data[position + header : position + (word & _LENGTH_MASK)]
+        return next((avp.data for avp in self._from(position) if avp.code == code and avp.vendor == vendor), None)
+
+    def find_all(self, code: int, vendor: int) -> list[Avp]:
+        """Find every AVP of this kind, in order."""
+        start = self._first.get(code, self._end)
+        return [avp for avp in self._from(start) if avp.code == code and avp.vendor == vendor]
+
+    def __iter__(self) -> Iterator[Avp]:
+        return self._from(self._start)
+
+    def _from(self, position: int) -> Iterator[Avp]:
+        end = self._end
+        while position < end:
+            yield self._read(position)
+            position += (_WORD.unpack_from(self._data, position + 4)[0] & _LENGTH_MASK) + 3 & ~3
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Avp: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Avp, ...]: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Avp | tuple[Avp, ...]:
+        return tuple(self)[index]
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == tuple(other) if isinstance(other, Sequence) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # the way to say that there is none
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+    def _read(self, position: int) -> Avp:
+        data = self._data
+        code, word = _AVP_HEADER.unpack_from(data, position)
+        end = position + (word & _LENGTH_MASK)
+        mandatory = word & _AVP_MANDATORY != 0
+        if word & _AVP_VENDOR:
+            return Avp(code, data[position + 12 : end], _WORD.unpack_from(data, position + 8)[0], mandatory)
+        return Avp(code, data[position + 8 : end], 0, mandatory)
+
+
+def decode_avps(data: bytes) -> tuple[Avp, ...]:
+    """Read every AVP."""
+    return tuple(Avps(data))
 
 
 def decode(data: bytes) -> DiameterMessage:
     """Read one whole message."""
-    return DiameterMessage(*_decode_header(data), decode_avps(data, HEADER_BYTES))
-
-
-def _decode_header(data: bytes) -> tuple[int, int, int, int, int]:
     if len(data) < HEADER_BYTES:
         raise ParseError("Diameter header cut short")
-    first, second, application, hop_by_hop, end_to_end = _HEADER.unpack_from(data)
-    length = _checked_length(first)
+    length = _checked_length(_WORD.unpack_from(data)[0])
     if length != len(data):
         raise ParseError(f"Diameter message of {len(data)} octets says it has {length}")
-    return second & _LENGTH_MASK, application, second >> 24, hop_by_hop, end_to_end
+    _, word, application, hop_by_hop, end_to_end = _HEADER.unpack_from(data)
+    return DiameterMessage(
+        word & _LENGTH_MASK, application, word >> 24, hop_by_hop, end_to_end, Avps(data, HEADER_BYTES)
+    )
 
 
 def _checked_length(word: int) -> int:
@@ -181,36 +247,62 @@ class Malformed(NamedTuple):
 
 
 class StreamDecoder:
-    """Cuts a byte stream into messages; after a `ParseError` the stream is lost and must be closed."""
+    """Cuts a byte stream into messages; after a `ParseError` the stream is lost and must be closed.
 
-    __slots__ = ("_buffer", "_position")
+    Messages are read where they lie in what came in; only one that comes in pieces is put together first.
+    """
+
+    __slots__ = ("_data", "_pieces", "_position", "_wanted")
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._data = b""
         self._position = 0
+        self._pieces = bytearray()  # of a message that is not there in whole
+        self._wanted = 0  # octets that must be there before it is worth another look
 
     def receive(self, data: bytes) -> None:
         """Take what came from the stream."""
-        self._buffer += data
+        if self._pieces:
+            self._pieces += data
+            if len(self._pieces) < self._wanted:
+                return
+            data = bytes(self._pieces)
+            self._pieces = bytearray()
+        elif self._position < len(self._data):  # nobody has asked for all that came before
+            data = self._data[self._position :] + data
+        self._data, self._position = data, 0
 
     def next_message(self) -> DiameterMessage | Malformed | None:
         """Read the next message, or None until more has come."""
-        start = self._position
-        available = len(self._buffer) - start
-        if available >= 4:
-            length = _checked_length(_WORD.unpack_from(self._buffer, start)[0])
-            if available >= length:
-                self._position = start + length
-                return self._decode(bytes(memoryview(self._buffer)[start : start + length]))
-        elif available and self._buffer[start] != VERSION:
-            raise ParseError(f"Diameter version {self._buffer[start]}", offset=0)
-        del self._buffer[:start]
-        self._position = 0
-        return None
-
-    @staticmethod
-    def _decode(data: bytes) -> DiameterMessage | Malformed:
+        data, start = self._data, self._position
+        available = len(data) - start
+        if available < HEADER_BYTES:
+            self._wait_for_header(available)
+            return None
+        first, second, application, hop_by_hop, end_to_end = _HEADER.unpack_from(data, start)
+        length = _checked_length(first)
+        if available < length:
+            self._wait_for(length)
+            return None
+        self._position = end = start + length
+        command, flags = second & _LENGTH_MASK, second >> 24
         try:
-            return decode(data)
+            avps = Avps(data, start + HEADER_BYTES, end)
         except ParseError as error:
-            return Malformed(DiameterMessage(*_decode_header(data)), error.reason)
+            return Malformed(DiameterMessage(command, application, flags, hop_by_hop, end_to_end), error.reason)
+        # A third of the time that the class's own way takes.
+        return tuple.__new__(DiameterMessage, (command, application, flags, hop_by_hop, end_to_end, avps))
+
+    def _wait_for_header(self, available: int) -> None:
+        """Wait, unless it is clear already that there is no message."""
+        if available >= 4:
+            self._wait_for(_checked_length(_WORD.unpack_from(self._data, self._position)[0]))
+        elif available and self._data[self._position] != VERSION:
+            raise ParseError(f"Diameter version {self._data[self._position]}", offset=0)
+        else:
+            self._wait_for(4)
+
+    def _wait_for(self, octets: int) -> None:
+        if self._data:
+            self._pieces, self._wanted = bytearray(self._data[self._position :]), octets
+            self._data, self._position = b"", 0

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from opencscf.common.errors import PeerUnavailable
 from opencscf.common.node.clock import Clock
 from opencscf.diameter import dictionary
-from opencscf.diameter.codec import PROXIABLE, REQUEST, DiameterMessage, encode_avps, encode_header
+from opencscf.diameter.codec import PROXIABLE, REQUEST, encode_avps, encode_header
 from opencscf.diameter.dictionary import Application
 from opencscf.diameter.peer import Identifiers, LocalNode
 from opencscf.diameter.peer_connection import (
@@ -34,6 +34,9 @@ __all__ = ["DiameterClient", "DiameterQuestion", "Log", "OnRequest", "PeerStatus
 
 TICK_S = 0.1
 MAX_IN_FLIGHT = 10_000  # questions of one client that wait for their answers
+
+_FLAGS = REQUEST | PROXIABLE  # of every question
+_SESSION_ID = dictionary.SESSION_ID
 
 A = TypeVar("A")
 
@@ -64,7 +67,7 @@ class DiameterClient:
         started = int(clock.now())
         # RFC 6733 3: the low bits of the time, then random ones, so that a restart does not repeat them.
         self.identifiers = Identifiers((started & 0xFFF) << 20 | random.getrandbits(20))  # no secret
-        self._session_prefix = f"{settings.origin_host};{started & 0xFFFFFFFF};"
+        self._session_prefix = f"{settings.origin_host};{started & 0xFFFFFFFF};%d".encode()
         self._common_avps = encode_avps(
             [
                 *application_avps(application),
@@ -122,10 +125,10 @@ class DiameterClient:
 
     def encode(self, question: DiameterQuestion[Any], number: int) -> bytes:
         """Write the whole request, Session-Id first."""
-        session_id = question.session_id or f"{self._session_prefix}{number}"
-        body = dictionary.SESSION_ID.text(session_id).encode() + self._common_avps + encode_avps(question.to_avps())
-        header = DiameterMessage(question.command, self.application, REQUEST | PROXIABLE, number, number)
-        return encode_header(header, len(body)) + body
+        own = question.session_id
+        session = _SESSION_ID.write_text(own) if own else _SESSION_ID.write_octets(self._session_prefix % number)
+        body = session + self._common_avps + question.encode()
+        return encode_header(question.command, self.application, _FLAGS, number, number, len(body)) + body
 
     def on_peer_state(self, status: PeerStatus) -> None:
         """Pass on a peer's change, and wake who waits for an open one."""
@@ -142,6 +145,8 @@ class DiameterClient:
         best, best_rank = None, 99
         for peer in self._peers:
             rank = peer.rank
+            if rank == 0:
+                return peer
             if rank is not None and rank < best_rank:
                 best, best_rank = peer, rank
         return best

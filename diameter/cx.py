@@ -1,6 +1,6 @@
 """Cx: what the CSCFs ask the HSS and what it answers (TS 29.228 clause 6, TS 29.229 clause 6).
 
-A question awaits its answer: `uaa = await UserAuthorizationRequest(impi, impu, visited_network)`. `to_avps` and
+A question awaits its answer: `uaa = await UserAuthorizationRequest(impi, impu, visited_network)`. `encode` and
 `from_avps` handle a command's own AVPs; Session-Id, origin and destination are the connection's business.
 
 Not covered: SIP Digest items, Associated-Identities, restoration information, and the requests of the HSS (RTR, PPR).
@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import ClassVar
 
 from opencscf.common.actions import Question
@@ -19,7 +20,7 @@ from opencscf.common.ims.aka import AuthVector
 from opencscf.diameter import dictionary
 from opencscf.diameter.codec import Avp
 from opencscf.diameter.dictionary import AvpDefinition, Command, required
-from opencscf.diameter.results import Result, result_avps, result_of
+from opencscf.diameter.results import Result, encode_result, result_of
 
 DIGEST_AKAV1_MD5 = "Digest-AKAv1-MD5"  # SIP-Authentication-Scheme, TS 29.228 6.3
 
@@ -62,30 +63,34 @@ class ServerCapabilities:
     optional: frozenset[int] = frozenset()
     server_names: tuple[str, ...] = ()
 
-    def to_avp(self) -> Avp:
+    def encode(self) -> bytes:
         """Write Server-Capabilities."""
-        return dictionary.SERVER_CAPABILITIES.group(
-            *(dictionary.MANDATORY_CAPABILITY.number(number) for number in sorted(self.mandatory)),
-            *(dictionary.OPTIONAL_CAPABILITY.number(number) for number in sorted(self.optional)),
-            *(dictionary.SERVER_NAME.text(name) for name in self.server_names),
+        return dictionary.SERVER_CAPABILITIES.write_group(
+            *map(dictionary.MANDATORY_CAPABILITY.write_number, sorted(self.mandatory)),
+            *map(dictionary.OPTIONAL_CAPABILITY.write_number, sorted(self.optional)),
+            *map(dictionary.SERVER_NAME.write_text, self.server_names),
         )
 
     @classmethod
     def find(cls, avps: Sequence[Avp]) -> ServerCapabilities | None:
         """Read Server-Capabilities, if present."""
-        members = dictionary.SERVER_CAPABILITIES.group_in(avps)
-        if members is None:
-            return None
-        mandatory, optional, name = (
-            dictionary.MANDATORY_CAPABILITY,
-            dictionary.OPTIONAL_CAPABILITY,
-            dictionary.SERVER_NAME,
-        )
-        return cls(
-            frozenset(map(mandatory.as_number, mandatory.find_all(members))),
-            frozenset(map(optional.as_number, optional.find_all(members))),
-            tuple(map(name.as_text, name.find_all(members))),
-        )
+        data = dictionary.SERVER_CAPABILITIES.octets_in(avps)
+        return None if data is None else _capabilities(data)
+
+
+@dictionary.remembered
+def _capabilities(data: bytes) -> ServerCapabilities:
+    members = dictionary.SERVER_CAPABILITIES.members(data)
+    mandatory, optional, name = (
+        dictionary.MANDATORY_CAPABILITY,
+        dictionary.OPTIONAL_CAPABILITY,
+        dictionary.SERVER_NAME,
+    )
+    return ServerCapabilities(
+        frozenset(map(mandatory.as_number, mandatory.find_all(members))),
+        frozenset(map(optional.as_number, optional.find_all(members))),
+        tuple(map(name.as_text, name.find_all(members))),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +102,24 @@ class ChargingInformation:
     primary_collection: str | None = None
     secondary_collection: str | None = None
 
-    def to_avp(self) -> Avp:
+    def encode(self) -> bytes:
         """Write Charging-Information."""
         names = (self.primary_event, self.secondary_event, self.primary_collection, self.secondary_collection)
-        return dictionary.CHARGING_INFORMATION.group(
-            *(kind.text(name) for kind, name in zip(_CHARGING_FUNCTIONS, names, strict=True) if name is not None)
+        return dictionary.CHARGING_INFORMATION.write_group(
+            *(kind.write_text(name) for kind, name in zip(_CHARGING_FUNCTIONS, names, strict=True) if name is not None)
         )
 
     @classmethod
     def find(cls, avps: Sequence[Avp]) -> ChargingInformation | None:
         """Read Charging-Information, if present."""
-        members = dictionary.CHARGING_INFORMATION.group_in(avps)
-        if members is None:
-            return None
-        return cls(*(kind.text_in(members) for kind in _CHARGING_FUNCTIONS))
+        data = dictionary.CHARGING_INFORMATION.octets_in(avps)
+        return None if data is None else _charging_information(data)
+
+
+@dictionary.remembered
+def _charging_information(data: bytes) -> ChargingInformation:
+    members = dictionary.CHARGING_INFORMATION.members(data)
+    return ChargingInformation(*(kind.text_in(members) for kind in _CHARGING_FUNCTIONS))
 
 
 _CHARGING_FUNCTIONS = (
@@ -129,9 +138,9 @@ class UserAuthorizationAnswer:
     server_name: str | None = None
     capabilities: ServerCapabilities | None = None
 
-    def to_avps(self) -> list[Avp]:
+    def encode(self) -> bytes:
         """Write the answer's own AVPs."""
-        return result_avps(self.result) + _server_avps(self.server_name, self.capabilities)
+        return encode_result(self.result) + _encode_server(self.server_name, self.capabilities)
 
     @classmethod
     def from_avps(cls, avps: Sequence[Avp]) -> UserAuthorizationAnswer:
@@ -152,17 +161,17 @@ class UserAuthorizationRequest(Question[UserAuthorizationAnswer]):
     authorization_type: UserAuthorizationType = UserAuthorizationType.REGISTRATION
     is_emergency: bool = False
 
-    def to_avps(self) -> list[Avp]:
+    def encode(self) -> bytes:
         """Write the request's own AVPs."""
-        avps = [
-            dictionary.USER_NAME.text(self.impi),
-            dictionary.PUBLIC_IDENTITY.text(self.impu),
-            dictionary.VISITED_NETWORK_IDENTIFIER.text(self.visited_network),
-            dictionary.USER_AUTHORIZATION_TYPE.number(self.authorization_type),
-        ]
-        if self.is_emergency:
-            avps.append(dictionary.UAR_FLAGS.number(_EMERGENCY_REGISTRATION))
-        return avps
+        return b"".join(
+            (
+                dictionary.USER_NAME.write_text(self.impi),
+                dictionary.PUBLIC_IDENTITY.write_text(self.impu),
+                _encode_visited_network(self.visited_network),
+                _AUTHORIZATION_TYPES[self.authorization_type],
+                _EMERGENCY if self.is_emergency else b"",
+            )
+        )
 
     def read_answer(self, avps: Sequence[Avp]) -> UserAuthorizationAnswer:
         """Read what the peer answers to this."""
@@ -188,24 +197,30 @@ class MultimediaAuthAnswer:
     result: Result
     vectors: tuple[AuthVector, ...] = ()
 
-    def to_avps(self) -> list[Avp]:
+    def encode(self) -> bytes:
         """Write the answer's own AVPs."""
-        avps = result_avps(self.result)
-        if self.vectors:
-            avps.append(dictionary.SIP_NUMBER_AUTH_ITEMS.number(len(self.vectors)))
-            avps.extend(_vector_avp(number, vector) for number, vector in enumerate(self.vectors, 1))
-        return avps
+        if not self.vectors:
+            return encode_result(self.result)
+        return b"".join(
+            (
+                encode_result(self.result),
+                dictionary.SIP_NUMBER_AUTH_ITEMS.write_number(len(self.vectors)),
+                *(_encode_vector(number, vector) for number, vector in enumerate(self.vectors, 1)),
+            )
+        )
 
     @classmethod
     def from_avps(cls, avps: Sequence[Avp]) -> MultimediaAuthAnswer:
         """Read the answer; a success without a usable AKA vector is no answer."""
         result = result_of(avps, "MAA")
-        items = [dictionary.SIP_AUTH_DATA_ITEM.as_group(avp) for avp in dictionary.SIP_AUTH_DATA_ITEM.find_all(avps)]
+        item = dictionary.SIP_AUTH_DATA_ITEM
+        items = [item.as_group(avp) for avp in item.find_all(avps)]
         if not result.is_success:
             return cls(result)
         if not items:
             raise ParseError("MAA without SIP-Auth-Data-Item")
-        items.sort(key=lambda item: dictionary.SIP_ITEM_NUMBER.number_in(item) or 0)
+        if len(items) > 1:
+            items.sort(key=lambda item: dictionary.SIP_ITEM_NUMBER.number_in(item) or 0)
         return cls(result, tuple(map(_vector_of, items)))
 
 
@@ -223,18 +238,17 @@ class MultimediaAuthRequest(Question[MultimediaAuthAnswer]):
     resync: bytes | None = None
     items: int = 1
 
-    def to_avps(self) -> list[Avp]:
+    def encode(self) -> bytes:
         """Write the request's own AVPs."""
-        item = [dictionary.SIP_AUTHENTICATION_SCHEME.text(self.scheme)]
-        if self.resync is not None:
-            item.append(dictionary.SIP_AUTHORIZATION.octets(self.resync))
-        return [
-            dictionary.USER_NAME.text(self.impi),
-            dictionary.PUBLIC_IDENTITY.text(self.impu),
-            dictionary.SIP_AUTH_DATA_ITEM.group(*item),
-            dictionary.SIP_NUMBER_AUTH_ITEMS.number(self.items),
-            dictionary.SERVER_NAME.text(self.server_name),
-        ]
+        return b"".join(
+            (
+                dictionary.USER_NAME.write_text(self.impi),
+                dictionary.PUBLIC_IDENTITY.write_text(self.impu),
+                _encode_wish(self.scheme) if self.resync is None else _encode_resync(self.scheme, self.resync),
+                dictionary.SIP_NUMBER_AUTH_ITEMS.write_number(self.items),
+                _encode_server_name(self.server_name),
+            )
+        )
 
     def read_answer(self, avps: Sequence[Avp]) -> MultimediaAuthAnswer:
         """Read what the peer answers to this."""
@@ -262,14 +276,10 @@ class ServerAssignmentAnswer:
     user_data: bytes | None = field(default=None, repr=False)  # long
     charging: ChargingInformation | None = None
 
-    def to_avps(self) -> list[Avp]:
+    def encode(self) -> bytes:
         """Write the answer's own AVPs."""
-        avps = result_avps(self.result)
-        if self.user_data is not None:
-            avps.append(dictionary.USER_DATA.octets(self.user_data))
-        if self.charging is not None:
-            avps.append(self.charging.to_avp())
-        return avps
+        user_data = b"" if self.user_data is None else dictionary.USER_DATA.write_octets(self.user_data)
+        return encode_result(self.result) + user_data + (b"" if self.charging is None else self.charging.encode())
 
     @classmethod
     def from_avps(cls, avps: Sequence[Avp]) -> ServerAssignmentAnswer:
@@ -290,16 +300,17 @@ class ServerAssignmentRequest(Question[ServerAssignmentAnswer]):
     assignment_type: ServerAssignmentType
     data_already_available: bool = False
 
-    def to_avps(self) -> list[Avp]:
+    def encode(self) -> bytes:
         """Write the request's own AVPs."""
-        avps = [] if self.impi is None else [dictionary.USER_NAME.text(self.impi)]
-        avps += [
-            dictionary.PUBLIC_IDENTITY.text(self.impu),
-            dictionary.SERVER_NAME.text(self.server_name),
-            dictionary.SERVER_ASSIGNMENT_TYPE.number(self.assignment_type),
-            dictionary.USER_DATA_ALREADY_AVAILABLE.number(self.data_already_available),
-        ]
-        return avps
+        return b"".join(
+            (
+                b"" if self.impi is None else dictionary.USER_NAME.write_text(self.impi),
+                dictionary.PUBLIC_IDENTITY.write_text(self.impu),
+                _encode_server_name(self.server_name),
+                _ASSIGNMENT_TYPES[self.assignment_type],
+                _USER_DATA_ALREADY_AVAILABLE[self.data_already_available],
+            )
+        )
 
     def read_answer(self, avps: Sequence[Avp]) -> ServerAssignmentAnswer:
         """Read what the peer answers to this."""
@@ -327,11 +338,11 @@ class LocationInfoAnswer:
     capabilities: ServerCapabilities | None = None
     wildcarded_identity: str | None = None
 
-    def to_avps(self) -> list[Avp]:
+    def encode(self) -> bytes:
         """Write the answer's own AVPs."""
-        avps = result_avps(self.result) + _server_avps(self.server_name, self.capabilities)
+        avps = encode_result(self.result) + _encode_server(self.server_name, self.capabilities)
         if self.wildcarded_identity is not None:
-            avps.append(dictionary.WILDCARDED_PUBLIC_IDENTITY.text(self.wildcarded_identity))
+            avps += dictionary.WILDCARDED_PUBLIC_IDENTITY.write_text(self.wildcarded_identity)
         return avps
 
     @classmethod
@@ -355,12 +366,10 @@ class LocationInfoRequest(Question[LocationInfoAnswer]):
     impu: str
     is_originating: bool = False
 
-    def to_avps(self) -> list[Avp]:
+    def encode(self) -> bytes:
         """Write the request's own AVPs."""
-        avps = [dictionary.PUBLIC_IDENTITY.text(self.impu)]
-        if self.is_originating:
-            avps.append(dictionary.ORIGINATING_REQUEST.number(0))  # its presence is what counts, 6.3.34
-        return avps
+        identity = dictionary.PUBLIC_IDENTITY.write_text(self.impu)
+        return identity + _ORIGINATING if self.is_originating else identity
 
     def read_answer(self, avps: Sequence[Avp]) -> LocationInfoAnswer:
         """Read what the peer answers to this."""
@@ -379,29 +388,49 @@ def _text(avps: Sequence[Avp], definition: AvpDefinition, command: str) -> str:
     return required(definition.text_in(avps), definition, command)
 
 
-def _server_avps(server_name: str | None, capabilities: ServerCapabilities | None) -> list[Avp]:
-    avps = [] if server_name is None else [dictionary.SERVER_NAME.text(server_name)]
-    if capabilities is not None:
-        avps.append(capabilities.to_avp())
-    return avps
+def _encode_server(server_name: str | None, capabilities: ServerCapabilities | None) -> bytes:
+    name = b"" if server_name is None else _encode_server_name(server_name)
+    return name if capabilities is None else name + capabilities.encode()
 
 
-def _vector_avp(number: int, vector: AuthVector) -> Avp:
+# What is the same in most requests is written once.
+_encode_server_name = lru_cache(64)(dictionary.SERVER_NAME.write_text)
+_encode_visited_network = lru_cache(64)(dictionary.VISITED_NETWORK_IDENTIFIER.write_text)
+_AUTHORIZATION_TYPES = {kind: dictionary.USER_AUTHORIZATION_TYPE.write_number(kind) for kind in UserAuthorizationType}
+_ASSIGNMENT_TYPES = {kind: dictionary.SERVER_ASSIGNMENT_TYPE.write_number(kind) for kind in ServerAssignmentType}
+_USER_DATA_ALREADY_AVAILABLE = tuple(map(dictionary.USER_DATA_ALREADY_AVAILABLE.write_number, (0, 1)))
+_EMERGENCY = dictionary.UAR_FLAGS.write_number(_EMERGENCY_REGISTRATION)
+_ORIGINATING = dictionary.ORIGINATING_REQUEST.write_number(0)  # its presence is what counts, 6.3.34
+
+
+@lru_cache(8)
+def _encode_wish(scheme: str) -> bytes:
+    """Write the SIP-Auth-Data-Item of a MAR (6.3.13)."""
+    return dictionary.SIP_AUTH_DATA_ITEM.write_group(dictionary.SIP_AUTHENTICATION_SCHEME.write_text(scheme))
+
+
+def _encode_resync(scheme: str, resync: bytes) -> bytes:
+    return dictionary.SIP_AUTH_DATA_ITEM.write_group(
+        dictionary.SIP_AUTHENTICATION_SCHEME.write_text(scheme), dictionary.SIP_AUTHORIZATION.write_octets(resync)
+    )
+
+
+def _encode_vector(number: int, vector: AuthVector) -> bytes:
     """Write one AKA vector as SIP-Auth-Data-Item (6.3.13)."""
-    return dictionary.SIP_AUTH_DATA_ITEM.group(
-        dictionary.SIP_ITEM_NUMBER.number(number),
-        dictionary.SIP_AUTHENTICATION_SCHEME.text(DIGEST_AKAV1_MD5),
-        dictionary.SIP_AUTHENTICATE.octets(vector.rand + vector.autn),
-        dictionary.SIP_AUTHORIZATION.octets(vector.xres),
-        dictionary.CONFIDENTIALITY_KEY.octets(vector.ck),
-        dictionary.INTEGRITY_KEY.octets(vector.ik),
+    return dictionary.SIP_AUTH_DATA_ITEM.write_group(
+        dictionary.SIP_ITEM_NUMBER.write_number(number),
+        dictionary.SIP_AUTHENTICATION_SCHEME.write_text(DIGEST_AKAV1_MD5),
+        dictionary.SIP_AUTHENTICATE.write_octets(vector.rand + vector.autn),
+        dictionary.SIP_AUTHORIZATION.write_octets(vector.xres),
+        dictionary.CONFIDENTIALITY_KEY.write_octets(vector.ck),
+        dictionary.INTEGRITY_KEY.write_octets(vector.ik),
     )
 
 
 def _vector_of(item: Sequence[Avp]) -> AuthVector:
     """Read one AKA vector; what counts is the scheme that was answered, not the one that was asked for."""
     scheme = dictionary.SIP_AUTHENTICATION_SCHEME.text_in(item)
-    if scheme is not None and scheme.casefold() != DIGEST_AKAV1_MD5.casefold():
+    if scheme not in {None, DIGEST_AKAV1_MD5} and scheme.casefold() != DIGEST_AKAV1_MD5.casefold():
         raise ParseError(f"MAA has scheme {scheme!r}, only {DIGEST_AKAV1_MD5} is supported")
     challenge = _octets(item, dictionary.SIP_AUTHENTICATE, 32, 32)
     return AuthVector(

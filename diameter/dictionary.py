@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import enum
 import ipaddress
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from struct import Struct
 from typing import Final, TypeVar
 
@@ -21,13 +22,15 @@ from diameter.message.avp.dictionary import (  # type: ignore[import-untyped]  #
 )
 
 from opencscf.common.errors import ParseError
-from opencscf.diameter.codec import Avp, decode_avps, encode_avps
+from opencscf.diameter.codec import Avp, Avps, avp_word, encode_avp, encode_avps
 
 E = TypeVar("E", bound=enum.IntEnum)
 T = TypeVar("T")
 
 TGPP: Final = 10415  # vendor id of 3GPP
 ETSI: Final = 13019
+
+MAX_REMEMBERED_BYTES: Final = 256
 
 _NUMBER = Struct("!I")
 
@@ -96,13 +99,33 @@ class AvpFormat(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class AvpDefinition:
-    """One AVP of the dictionary; makes such AVPs and finds them among others."""
+    """One AVP of the dictionary; makes such AVPs, writes them at once, and finds them among others."""
 
     name: str
     code: int
     vendor: int
     mandatory: bool
     format: AvpFormat
+    _word: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_word", avp_word(self.vendor, self.mandatory))
+
+    def write_octets(self, value: bytes) -> bytes:
+        """Write the AVP with these octets."""
+        return encode_avp(self.code, value, self.vendor, self._word)
+
+    def write_text(self, value: str) -> bytes:
+        """Write the AVP with this text; octets that were no UTF-8 when they came in with SIP go out as they came."""
+        return encode_avp(self.code, value.encode("utf-8", "surrogateescape"), self.vendor, self._word)
+
+    def write_number(self, value: int) -> bytes:
+        """Write the AVP with a number or an enumeration's member."""
+        return encode_avp(self.code, _NUMBER.pack(value), self.vendor, self._word)
+
+    def write_group(self, *members: bytes) -> bytes:
+        """Write the AVP with members that have been written."""
+        return encode_avp(self.code, b"".join(members), self.vendor, self._word)
 
     def octets(self, value: bytes) -> Avp:
         """Make the AVP from octets."""
@@ -136,60 +159,82 @@ class AvpDefinition:
 
     def find_all(self, avps: Iterable[Avp]) -> list[Avp]:
         """Find every such AVP, in order."""
+        if type(avps) is Avps:
+            return avps.find_all(self.code, self.vendor)
         return [avp for avp in avps if avp.code == self.code and avp.vendor == self.vendor]
 
     def octets_in(self, avps: Iterable[Avp]) -> bytes | None:
         """Read the first such AVP as octets."""
+        if type(avps) is Avps:
+            return avps.octets(self.code, self.vendor)
         avp = self.find(avps)
         return None if avp is None else avp.data
 
     def text_in(self, avps: Iterable[Avp]) -> str | None:
         """Read the first such AVP as text."""
-        avp = self.find(avps)
-        return None if avp is None else self.as_text(avp)
+        data = self.octets_in(avps)
+        return None if data is None else self._text(data)
 
     def number_in(self, avps: Iterable[Avp]) -> int | None:
         """Read the first such AVP as a number."""
-        avp = self.find(avps)
-        return None if avp is None else self.as_number(avp)
+        data = self.octets_in(avps)
+        return None if data is None else self._number(data)
 
-    def group_in(self, avps: Iterable[Avp]) -> tuple[Avp, ...] | None:
+    def group_in(self, avps: Iterable[Avp]) -> Avps | None:
         """Read the members of the first such AVP."""
-        avp = self.find(avps)
-        return None if avp is None else self.as_group(avp)
+        data = self.octets_in(avps)
+        return None if data is None else self.members(data)
 
     def member_in(self, avps: Iterable[Avp], kind: type[E]) -> E | None:
         """Read the first such AVP as a member of its enumeration."""
-        avp = self.find(avps)
-        return None if avp is None else self.as_member(avp, kind)
+        value = self.number_in(avps)
+        return None if value is None else self._member(value, kind)
 
     def as_text(self, avp: Avp) -> str:
         """Read one such AVP as text."""
-        try:
-            return avp.data.decode()
-        except UnicodeDecodeError:
-            raise ParseError(f"{self.name} is not UTF-8 text") from None
+        return self._text(avp.data)
 
     def as_number(self, avp: Avp) -> int:
         """Read one such AVP as a number."""
-        if len(avp.data) != 4:
-            raise ParseError(f"{self.name} has {len(avp.data)} octets instead of 4")
-        return int.from_bytes(avp.data, "big")
+        return self._number(avp.data)
 
     def as_member(self, avp: Avp, kind: type[E]) -> E:
         """Read one such AVP as a member of its enumeration."""
-        value = self.as_number(avp)
+        return self._member(self._number(avp.data), kind)
+
+    def as_group(self, avp: Avp) -> Avps:
+        """Read the members of one such AVP."""
+        return self.members(avp.data)
+
+    def members(self, data: bytes) -> Avps:
+        """Read the members of such an AVP from its octets."""
+        try:
+            return Avps(data)
+        except ParseError as error:
+            raise ParseError(f"{self.name}: {error.reason}") from None
+
+    def _text(self, data: bytes) -> str:
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            raise ParseError(f"{self.name} is not UTF-8 text") from None
+
+    def _member(self, value: int, kind: type[E]) -> E:
         try:
             return kind(value)
         except ValueError:
             raise ParseError(f"{self.name} has no value {value}") from None
 
-    def as_group(self, avp: Avp) -> tuple[Avp, ...]:
-        """Read the members of one such AVP."""
-        try:
-            return decode_avps(avp.data)
-        except ParseError as error:
-            raise ParseError(f"{self.name}: {error.reason}") from None
+    def _number(self, data: bytes) -> int:
+        if len(data) != 4:
+            raise ParseError(f"{self.name} has {len(data)} octets instead of 4")
+        return int.from_bytes(data, "big")
+
+
+def remembered(read: Callable[[bytes], T]) -> Callable[[bytes], T]:
+    """Read the same octets only once, because peers repeat themselves; long ones are not worth their memory."""
+    cached = lru_cache(64)(read)
+    return lambda data: cached(data) if len(data) <= MAX_REMEMBERED_BYTES else read(data)
 
 
 def required(value: T | None, definition: AvpDefinition, command: str) -> T:

@@ -215,7 +215,9 @@ class PeerMachine:
         """How good the peer is for a request: 0 best, 1 if there is no better one, None not at all."""
         if self.state is not State.I_OPEN:
             return None
-        return {Health.OKAY: 0, Health.REOPEN: 1}.get(self._health)
+        if self._health is Health.OKAY:
+            return 0
+        return 1 if self._health is Health.REOPEN else None
 
     def on_tick(self, now: float) -> list[Output]:
         """Do what is due; call it several times a second."""
@@ -247,6 +249,13 @@ class PeerMachine:
     def on_disconnected(self, now: float, reason: str) -> list[Output]:
         """Take note that the TCP connection is gone, or could not be opened."""
         return [] if self.state is State.CLOSED else self._close(now, reason)
+
+    def is_for_node(self, message: DiameterMessage, now: float) -> bool:
+        """Take note of a message that is only to be delivered, as most are; False if `on_message` must handle it."""
+        if self.state is not State.I_OPEN or self._health is not Health.OKAY or message.command in _BASE_COMMANDS:
+            return False
+        self._deadline = now + self._interval_s  # a sign of life
+        return True
 
     def on_message(self, message: DiameterMessage, now: float) -> list[Output]:
         """Handle what the peer sent."""

@@ -11,12 +11,12 @@ import os
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar, assert_never, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, assert_never, cast
 
 from opencscf.common.errors import ParseError, PeerUnavailable
 from opencscf.common.node.trace import host_port
 from opencscf.diameter import dictionary
-from opencscf.diameter.codec import Avp, DiameterMessage, Malformed, StreamDecoder
+from opencscf.diameter.codec import ERROR, REQUEST, Avp, DiameterMessage, Malformed, StreamDecoder
 from opencscf.diameter.dictionary import TGPP, Application, Command, command_name
 from opencscf.diameter.peer import (
     DISCONNECT_TIMEOUT_S,
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 MAX_BATCH_BYTES = 1 << 16  # that wait for the loop's next turn
 MAX_UNSENT_BYTES = 1 << 20  # that a peer may leave unread before we ask it nothing more
 
+_FAILED_AVP = dictionary.FAILED_AVP
+
 NO_STATE_MAINTAINED = 1  # Auth-Session-State, RFC 6733 8.11
 
 A_co = TypeVar("A_co", covariant=True)
@@ -61,7 +63,7 @@ class DiameterQuestion(Protocol[A_co]):
         """The session it belongs to, or None for one of its own."""
         ...
 
-    def to_avps(self) -> list[Avp]:
+    def encode(self) -> bytes:
         """Write the request's own AVPs."""
         ...
 
@@ -112,12 +114,8 @@ Respond: TypeAlias = "Callable[[Result, Sequence[Avp]], None]"
 OnRequest: TypeAlias = "Callable[[DiameterMessage, Respond], bool]"  # False: not handled here
 
 
-class _Pending(NamedTuple):
-    """A question on its way."""
-
-    question: DiameterQuestion[Any]  # of any answer type, as is its reply
-    reply: Callable[[Any], None]
-    deadline: float
+# A question on its way, who waits for the answer, until when; of any answer type.
+_Pending: TypeAlias = "tuple[DiameterQuestion[Any], Callable[[Any], None], float]"
 
 
 class PeerConnection:
@@ -167,7 +165,7 @@ class PeerConnection:
             return
         number = client.identifiers.next()
         data = client.encode(question, number)
-        self._pending[number] = _Pending(question, reply, client.clock.now() + client.settings.request_timeout_s)
+        self._pending[number] = (question, reply, client.clock.now() + client.settings.request_timeout_s)
         client.in_flight += 1
         if client.trace is not None:
             self._trace("out", command_name(question.command, is_request=True), question)
@@ -229,7 +227,10 @@ class PeerConnection:
                     continue
                 if self._client.trace is not None:
                     self._trace_message("in", message)
-                self.perform(self.machine.on_message(message, now))
+                if self.machine.is_for_node(message, now):
+                    self._deliver(message)
+                else:
+                    self.perform(self.machine.on_message(message, now))
         except ParseError as error:
             self._log("warning", "diameter-malformed", reason=error.reason)
             self.on_lost(connection, f"sent what is not Diameter: {error.reason}")
@@ -257,17 +258,26 @@ class PeerConnection:
             self._connection.send(message.encode())
 
     def _deliver(self, message: DiameterMessage) -> None:
-        if message.is_request:
+        command, _, flags, number, end_to_end, avps = message
+        if flags & REQUEST:
             self._on_request(message)
             return
-        pending = self._pending.get(message.hop_by_hop)
-        if pending is None or message.end_to_end != message.hop_by_hop:  # ours are equal
-            self._log("debug", "diameter-answer-unknown", command=message.command, hop_by_hop=message.hop_by_hop)
+        pending = self._pending.get(number)
+        if pending is None or end_to_end != number:  # ours are equal
+            self._log("debug", "diameter-answer-unknown", command=command, hop_by_hop=number)
             return
-        self._end(message.hop_by_hop, self._read_answer(pending.question, message))
+        question = pending[0]
+        if flags & ERROR or command != question.command or _FAILED_AVP.octets_in(avps) is not None:
+            self._end(number, self._read_odd_answer(question, message))
+            return
+        try:
+            answer = question.read_answer(avps)
+        except ParseError as error:
+            answer = self._unusable(error.reason)
+        self._end(number, answer)
 
-    def _read_answer(self, question: DiameterQuestion[A], message: DiameterMessage) -> A | PeerUnavailable:
-        """Read an answer; one that cannot be used, or that never came from who decides, is no answer."""
+    def _read_odd_answer(self, question: DiameterQuestion[A], message: DiameterMessage) -> A | PeerUnavailable:
+        """Read an answer that may be no answer: not to this question, or not from who decides on it."""
         name = command_name(question.command, is_request=False)
         if message.command != question.command:
             return self._unusable(f"{command_name(message.command, is_request=False)} instead of {name}")
@@ -277,7 +287,7 @@ class PeerConnection:
             answer = question.read_answer(message.avps)
         except ParseError as error:
             return self._unusable(error.reason)
-        if dictionary.FAILED_AVP.find(message.avps) is not None:
+        if _FAILED_AVP.octets_in(message.avps) is not None:
             self._log("warning", "diameter-refused", answer=name, reason=error_message(message).removeprefix(", "))
         return answer
 
@@ -290,7 +300,7 @@ class PeerConnection:
         pending = self._pending.pop(number, None)
         if pending is not None:
             self._client.in_flight -= 1
-            pending.reply(answer)
+            pending[1](answer)
 
     def _end_all(self, reason: str) -> None:
         for number in list(self._pending):
@@ -298,8 +308,8 @@ class PeerConnection:
 
     def _end_overdue(self, now: float) -> None:
         overdue = []
-        for number, pending in self._pending.items():
-            if pending.deadline > now:
+        for number, (_, _, deadline) in self._pending.items():
+            if deadline > now:
                 break
             overdue.append(number)
         for number in overdue:
@@ -373,7 +383,7 @@ class PeerConnection:
             except ParseError as error:
                 summary = error.reason
         pending = None if message.is_request else self._pending.get(message.hop_by_hop)
-        self._trace(direction, summary, None if pending is None else pending.question)
+        self._trace(direction, summary, None if pending is None else pending[0])
 
     def _trace(self, direction: str, summary: str, question: DiameterQuestion[Any] | None) -> None:
         if self._client.trace is None or self._connection is None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 from opencscf.common.errors import ParseError
 from opencscf.diameter import dictionary
-from opencscf.diameter.codec import Avp
+from opencscf.diameter.codec import Avp, encode_avps
 from opencscf.diameter.dictionary import TGPP
 
 
@@ -179,16 +180,26 @@ def name_of(code: int, vendor: int = 0) -> str:
 
 def result_of(avps: Sequence[Avp], command: str) -> Result:
     """Read an answer's result: Experimental-Result first, because some peers send a wrong Result-Code beside it."""
-    experimental = dictionary.EXPERIMENTAL_RESULT.group_in(avps)
+    experimental = dictionary.EXPERIMENTAL_RESULT.octets_in(avps)
     if experimental is not None:
-        code = dictionary.EXPERIMENTAL_RESULT_CODE.number_in(experimental)
-        if code is None:
+        result = _experimental_result(experimental)
+        if result is None:
             raise ParseError(f"{command} with an Experimental-Result without Experimental-Result-Code")
-        return Result(code, dictionary.VENDOR_ID.number_in(experimental) or TGPP)
+        return result
     code = dictionary.RESULT_CODE.number_in(avps)
     if code is None:
         raise ParseError(f"{command} without Result-Code and Experimental-Result")
-    return Result(code)
+    return _base_result(code)
+
+
+@dictionary.remembered
+def _experimental_result(data: bytes) -> Result | None:
+    members = dictionary.EXPERIMENTAL_RESULT.members(data)
+    code = dictionary.EXPERIMENTAL_RESULT_CODE.number_in(members)
+    return None if code is None else Result(code, dictionary.VENDOR_ID.number_in(members) or TGPP)
+
+
+_base_result = lru_cache(64)(Result)
 
 
 def result_avps(result: Result) -> list[Avp]:
@@ -200,3 +211,9 @@ def result_avps(result: Result) -> list[Avp]:
             dictionary.VENDOR_ID.number(result.vendor), dictionary.EXPERIMENTAL_RESULT_CODE.number(result.code)
         )
     ]
+
+
+@lru_cache(64)
+def encode_result(result: Result) -> bytes:
+    """Write a result at once."""
+    return encode_avps(result_avps(result))

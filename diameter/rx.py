@@ -12,6 +12,7 @@ import enum
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 from opencscf.common.actions import Question
@@ -20,7 +21,7 @@ from opencscf.common.ids import Ids
 from opencscf.diameter import dictionary
 from opencscf.diameter.codec import Avp
 from opencscf.diameter.dictionary import Command, required
-from opencscf.diameter.results import Result, result_avps, result_of
+from opencscf.diameter.results import Result, encode_result, result_of
 
 DEFAULT_AF_APPLICATION_IDENTIFIER = "urn:urn-7:3gpp-service.ims.icsi.mmtel"
 
@@ -124,17 +125,14 @@ class MediaSubComponent:
     usage: FlowUsage = FlowUsage.NO_INFORMATION
     status: FlowStatus | None = None
 
-    def to_avp(self) -> Avp:
+    def encode(self) -> bytes:
         """Write Media-Sub-Component."""
-        members = [dictionary.FLOW_NUMBER.number(self.flow_number)]
-        members += map(dictionary.FLOW_DESCRIPTION.text, self.descriptions)
-        if self.status is not None:
-            members.append(dictionary.FLOW_STATUS.number(self.status))
-        if self.usage is not FlowUsage.NO_INFORMATION:
-            members.append(dictionary.FLOW_USAGE.number(self.usage))
-        if self.usage is FlowUsage.AF_SIGNALLING:
-            members.append(dictionary.AF_SIGNALLING_PROTOCOL.number(_SIP))
-        return dictionary.MEDIA_SUB_COMPONENT.group(*members)
+        return dictionary.MEDIA_SUB_COMPONENT.write_group(
+            dictionary.FLOW_NUMBER.write_number(self.flow_number),
+            *map(dictionary.FLOW_DESCRIPTION.write_text, self.descriptions),
+            b"" if self.status is None else _FLOW_STATUS[self.status],
+            _FLOW_USAGE[self.usage],
+        )
 
     @classmethod
     def from_avp(cls, avp: Avp) -> MediaSubComponent:
@@ -163,22 +161,21 @@ class MediaComponent:
     rs: int | None = None
     codec_data: tuple[str, ...] = ()
 
-    def to_avp(self) -> Avp:
+    def encode(self) -> bytes:
         """Write Media-Component-Description."""
-        members = [dictionary.MEDIA_COMPONENT_NUMBER.number(self.number)]
-        members += (flow.to_avp() for flow in self.flows)
-        if self.media_type is not None:
-            members.append(dictionary.MEDIA_TYPE.number(self.media_type))
         bandwidths = (self.max_bandwidth_ul, self.max_bandwidth_dl, self.rr, self.rs)
-        members += (
-            definition.number(min(bandwidth, _MAX_BANDWIDTH))
-            for definition, bandwidth in zip(_BANDWIDTHS, bandwidths, strict=True)
-            if bandwidth is not None
+        return dictionary.MEDIA_COMPONENT_DESCRIPTION.write_group(
+            dictionary.MEDIA_COMPONENT_NUMBER.write_number(self.number),
+            *[flow.encode() for flow in self.flows],
+            b"" if self.media_type is None else dictionary.MEDIA_TYPE.write_number(self.media_type),
+            *[
+                definition.write_number(min(bandwidth, _MAX_BANDWIDTH))
+                for definition, bandwidth in zip(_BANDWIDTHS, bandwidths, strict=True)
+                if bandwidth is not None
+            ],
+            b"" if self.flow_status is None else _FLOW_STATUS[self.flow_status],
+            *map(dictionary.CODEC_DATA.write_text, self.codec_data),
         )
-        if self.flow_status is not None:
-            members.append(dictionary.FLOW_STATUS.number(self.flow_status))
-        members += map(dictionary.CODEC_DATA.text, self.codec_data)
-        return dictionary.MEDIA_COMPONENT_DESCRIPTION.group(*members)
 
     @classmethod
     def from_avp(cls, avp: Avp) -> MediaComponent:
@@ -206,6 +203,19 @@ _BANDWIDTHS = (
     dictionary.RS_BANDWIDTH,
 )
 
+# What is the same in most requests is written once.
+_FLOW_STATUS = {status: dictionary.FLOW_STATUS.write_number(status) for status in FlowStatus}
+_FLOW_USAGE = {
+    FlowUsage.NO_INFORMATION: b"",
+    FlowUsage.RTCP: dictionary.FLOW_USAGE.write_number(FlowUsage.RTCP),
+    FlowUsage.AF_SIGNALLING: dictionary.FLOW_USAGE.write_number(FlowUsage.AF_SIGNALLING)
+    + dictionary.AF_SIGNALLING_PROTOCOL.write_number(_SIP),
+}
+_SPECIFIC_ACTION = {action: dictionary.SPECIFIC_ACTION.write_number(action) for action in SpecificAction}
+_RX_REQUEST_TYPE = {kind: dictionary.RX_REQUEST_TYPE.write_number(kind) for kind in RxRequestType}
+_TERMINATION_CAUSE = {cause: dictionary.TERMINATION_CAUSE.write_number(cause) for cause in TerminationCause}
+_encode_af_application = lru_cache(8)(dictionary.AF_APPLICATION_IDENTIFIER.write_text)
+
 SIGNALLING_COMPONENT = MediaComponent(  # the UE's own SIP, to hear of a lost signalling bearer (4.4.5, 4.4.5A)
     0,
     MediaType.CONTROL,
@@ -219,9 +229,9 @@ class AaAnswer:
 
     result: Result
 
-    def to_avps(self) -> list[Avp]:
+    def encode(self) -> bytes:
         """Write the answer's own AVPs."""
-        return result_avps(self.result)
+        return encode_result(self.result)
 
     @classmethod
     def from_avps(cls, avps: Sequence[Avp]) -> AaAnswer:
@@ -248,20 +258,21 @@ class AaRequest(Question[AaAnswer]):
     is_update: bool = False
     af_application_identifier: str = DEFAULT_AF_APPLICATION_IDENTIFIER
 
-    def to_avps(self) -> list[Avp]:
+    def encode(self) -> bytes:
         """Write the request's own AVPs."""
         kind = RxRequestType.UPDATE_REQUEST if self.is_update else RxRequestType.INITIAL_REQUEST
-        avps = [
-            dictionary.AF_APPLICATION_IDENTIFIER.text(self.af_application_identifier),
-            _framed_address(self.ue_address),
-            _subscription_id(self.subscription),
-        ]
-        avps += (component.to_avp() for component in self.media)
-        avps += map(dictionary.SPECIFIC_ACTION.number, self.specific_actions)
-        if self.af_charging_identifier:
-            avps.append(dictionary.AF_CHARGING_IDENTIFIER.text(self.af_charging_identifier))
-        avps.append(dictionary.RX_REQUEST_TYPE.number(kind))
-        return avps
+        charging = self.af_charging_identifier
+        return b"".join(
+            (
+                _encode_af_application(self.af_application_identifier),
+                _encode_address(self.ue_address),
+                _encode_subscription(self.subscription),
+                *[component.encode() for component in self.media],
+                *[_SPECIFIC_ACTION[action] for action in self.specific_actions],
+                dictionary.AF_CHARGING_IDENTIFIER.write_text(charging) if charging else b"",
+                _RX_REQUEST_TYPE[kind],
+            )
+        )
 
     def read_answer(self, avps: Sequence[Avp]) -> AaAnswer:
         """Read what the peer answers to this."""
@@ -289,9 +300,9 @@ class SessionTerminationAnswer:
 
     result: Result
 
-    def to_avps(self) -> list[Avp]:
+    def encode(self) -> bytes:
         """Write the answer's own AVPs."""
-        return result_avps(self.result)
+        return encode_result(self.result)
 
     @classmethod
     def from_avps(cls, avps: Sequence[Avp]) -> SessionTerminationAnswer:
@@ -308,9 +319,9 @@ class SessionTerminationRequest(Question[SessionTerminationAnswer]):
     session_id: str
     cause: TerminationCause = TerminationCause.LOGOUT
 
-    def to_avps(self) -> list[Avp]:
+    def encode(self) -> bytes:
         """Write the request's own AVPs."""
-        return [dictionary.TERMINATION_CAUSE.number(self.cause)]
+        return _TERMINATION_CAUSE[self.cause]
 
     def read_answer(self, avps: Sequence[Avp]) -> SessionTerminationAnswer:
         """Read what the peer answers to this."""
@@ -326,12 +337,12 @@ class SessionTerminationRequest(Question[SessionTerminationAnswer]):
         )
 
 
-def _framed_address(ue_address: str) -> Avp:
+def _encode_address(ue_address: str) -> bytes:
     """Write the UE's address; an IPv6 one as a /128 prefix, because some PCRFs refuse a /64 (RFC 3162 2.3)."""
     address = ipaddress.ip_address(ue_address)
     if address.version == 4:
-        return dictionary.FRAMED_IP_ADDRESS.octets(address.packed)
-    return dictionary.FRAMED_IPV6_PREFIX.octets(b"\x00\x80" + address.packed)
+        return dictionary.FRAMED_IP_ADDRESS.write_octets(address.packed)
+    return dictionary.FRAMED_IPV6_PREFIX.write_octets(b"\x00\x80" + address.packed)
 
 
 def _ue_address(avps: Sequence[Avp]) -> str:
@@ -346,15 +357,15 @@ def _ue_address(avps: Sequence[Avp]) -> str:
     return str(ipaddress.IPv6Address(ipv6[2:].ljust(16, b"\0")))
 
 
-def _subscription_id(subscription: str) -> Avp:
+def _encode_subscription(subscription: str) -> bytes:
     if subscription.startswith("tel:"):
         kind, data = SubscriptionIdType.END_USER_E164, subscription.removeprefix("tel:").removeprefix("+")
     elif subscription.startswith(("sip:", "sips:")):
         kind, data = SubscriptionIdType.END_USER_SIP_URI, subscription
     else:
         kind, data = SubscriptionIdType.END_USER_PRIVATE, subscription
-    return dictionary.SUBSCRIPTION_ID.group(
-        dictionary.SUBSCRIPTION_ID_TYPE.number(kind), dictionary.SUBSCRIPTION_ID_DATA.text(data)
+    return dictionary.SUBSCRIPTION_ID.write_group(
+        dictionary.SUBSCRIPTION_ID_TYPE.write_number(kind), dictionary.SUBSCRIPTION_ID_DATA.write_text(data)
     )
 
 

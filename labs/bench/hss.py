@@ -32,7 +32,15 @@ from opencscf.common.node.health import HealthServer
 from opencscf.common.node.settings import HealthSettings
 from opencscf.common.transport.udp import bind
 from opencscf.diameter import dictionary
-from opencscf.diameter.codec import Avp, DiameterMessage, Malformed, StreamDecoder, encode_avps, encode_header
+from opencscf.diameter.codec import (
+    PROXIABLE,
+    Avp,
+    DiameterMessage,
+    Malformed,
+    StreamDecoder,
+    encode_avps,
+    encode_header,
+)
 from opencscf.diameter.cx import (
     MultimediaAuthAnswer,
     ServerAssignmentType,
@@ -41,10 +49,10 @@ from opencscf.diameter.cx import (
     UserAuthorizationType,
 )
 from opencscf.diameter.dictionary import TGPP, Application, Command
-from opencscf.diameter.results import Result, result_avps
+from opencscf.diameter.peer_connection import application_avps
+from opencscf.diameter.results import Result, encode_result, result_avps
 from opencscf.labs.config import Amf, Imsi
 
-NO_STATE_MAINTAINED: Final = 1  # Auth-Session-State, RFC 6733 8.11
 VECTORS: Final = 1024
 # kamailio's cdp drops an answer that has an empty grouped AVP, so Server-Capabilities holds one
 CAPABILITIES: Final = ServerCapabilities(mandatory=frozenset({0}))
@@ -97,38 +105,36 @@ class BenchHss:
             dictionary.ORIGIN_HOST.text(table.origin_host),
             dictionary.ORIGIN_REALM.text(table.origin_realm),
         ]
-        self._common = [
-            dictionary.VENDOR_SPECIFIC_APPLICATION_ID.group(
-                dictionary.VENDOR_ID.number(TGPP), dictionary.AUTH_APPLICATION_ID.number(Application.CX)
-            ),
-            dictionary.AUTH_SESSION_STATE.number(NO_STATE_MAINTAINED),
-            *self._origin,
-        ]
-        self._results: dict[Result, bytes] = {}
+        self._common = encode_avps([*application_avps(Application.CX), *self._origin])
         self._names: dict[bytes, bytes] = {}
+        self._success = self._body(encode_result(Result.SUCCESS))
+        self._subsequent_registration = self._body(encode_result(Result.SUBSEQUENT_REGISTRATION))
         self._first_registration = self._body(
-            UserAuthorizationAnswer(Result.FIRST_REGISTRATION, None, CAPABILITIES).to_avps()
+            UserAuthorizationAnswer(Result.FIRST_REGISTRATION, None, CAPABILITIES).encode()
         )
         vectors = make_vectors(table, VECTORS, rand)
         self._challenges = itertools.cycle(
-            [self._body(MultimediaAuthAnswer(Result.SUCCESS, (vector,)).to_avps()) for vector in vectors]
+            [self._body(MultimediaAuthAnswer(Result.SUCCESS, (vector,)).encode()) for vector in vectors]
         )
-        self._handlers: dict[int, Callable[[Sequence[Avp]], bytes]] = {
-            Command.USER_AUTHORIZATION: self._on_user_authorization,
-            Command.MULTIMEDIA_AUTH: self._on_multimedia_auth,
-            Command.SERVER_ASSIGNMENT: self._on_server_assignment,
-            Command.LOCATION_INFO: self._on_location_info,
+        self._handlers: dict[int, tuple[str, Callable[[Sequence[Avp]], bytes]]] = {
+            Command.USER_AUTHORIZATION: ("UAR", self._on_user_authorization),
+            Command.MULTIMEDIA_AUTH: ("MAR", self._on_multimedia_auth),
+            Command.SERVER_ASSIGNMENT: ("SAR", self._on_server_assignment),
+            Command.LOCATION_INFO: ("LIR", self._on_location_info),
         }
 
     def answer(self, request: DiameterMessage) -> bytes:
         """Answer any request, whole and ready to be sent."""
-        self.counts[dictionary.command_name(request.command, is_request=True)] += 1
-        handler = self._handlers.get(request.command)
-        if handler is None:
+        command, application, flags, hop_by_hop, end_to_end, avps = request
+        known = self._handlers.get(command)
+        if known is None:
+            self.counts[dictionary.command_name(command, is_request=True)] += 1
             return self._answer_base(request)
-        session = dictionary.SESSION_ID.find(request.avps)
-        body = (b"" if session is None else session.encode()) + handler(request.avps)
-        return encode_header(request.answer(()), len(body)) + body
+        name, handler = known
+        self.counts[name] += 1
+        session = dictionary.SESSION_ID.octets_in(avps)
+        body = (b"" if session is None else dictionary.SESSION_ID.write_octets(session)) + handler(avps)
+        return encode_header(command, application, flags & PROXIABLE, hop_by_hop, end_to_end, len(body)) + body
 
     def status(self) -> dict[str, object]:
         """Tell the health check how much was done."""
@@ -143,18 +149,19 @@ class BenchHss:
         if dictionary.USER_AUTHORIZATION_TYPE.number_in(avps) == UserAuthorizationType.DE_REGISTRATION:
             if server is None:
                 return self._refuse(Result.IDENTITY_NOT_REGISTERED)
-            return self._result(Result.SUCCESS) + server
-        return self._first_registration if server is None else self._result(Result.SUBSEQUENT_REGISTRATION) + server
+            return self._success + server
+        return self._first_registration if server is None else self._subsequent_registration + server
 
     def _on_multimedia_auth(self, avps: Sequence[Avp]) -> bytes:
-        user, server = dictionary.USER_NAME.find(avps), dictionary.SERVER_NAME.find(avps)
-        identity = dictionary.PUBLIC_IDENTITY.find(avps)
-        index = None if user is None else self._by_impi(user.data)
+        user, identity = dictionary.USER_NAME.octets_in(avps), dictionary.PUBLIC_IDENTITY.octets_in(avps)
+        index = self._by_impi(user)
         if index is None or user is None or identity is None:
             return self._refuse(Result.USER_UNKNOWN)
+        server = dictionary.SERVER_NAME.octets_in(avps)
         if server is not None:
             self.servers[index] = self._shared(server)
-        return encode_avps((user, identity)) + next(self._challenges)
+        echo = dictionary.USER_NAME.write_octets(user) + dictionary.PUBLIC_IDENTITY.write_octets(identity)
+        return echo + next(self._challenges)
 
     def _on_server_assignment(self, avps: Sequence[Avp]) -> bytes:
         impi = dictionary.USER_NAME.octets_in(avps)
@@ -164,20 +171,20 @@ class BenchHss:
             return self._refuse(Result.USER_UNKNOWN)
         if kind in _ENDING:
             self.servers[index] = None
-            return self._result(Result.SUCCESS)
-        server = dictionary.SERVER_NAME.find(avps)
+            return self._success
+        server = dictionary.SERVER_NAME.octets_in(avps)
         if server is not None and kind != ServerAssignmentType.NO_ASSIGNMENT:
             self.servers[index] = self._shared(server)
-        return self._result(Result.SUCCESS) + encode_avps(
-            (dictionary.USER_NAME.octets(self._impi(index)), dictionary.USER_DATA.octets(self._profile(index)))
-        )
+        impi = self._impi(index)
+        user = dictionary.USER_NAME.write_octets(impi)
+        return self._success + user + dictionary.USER_DATA.write_octets(_profile(impi))
 
     def _on_location_info(self, avps: Sequence[Avp]) -> bytes:
         index = self._by_impu(dictionary.PUBLIC_IDENTITY.octets_in(avps))
         if index is None:
             return self._refuse(Result.USER_UNKNOWN)
         server = self.servers[index]
-        return self._refuse(Result.IDENTITY_NOT_REGISTERED) if server is None else self._result(Result.SUCCESS) + server
+        return self._refuse(Result.IDENTITY_NOT_REGISTERED) if server is None else self._success + server
 
     def _answer_base(self, request: DiameterMessage) -> bytes:
         match request.command:
@@ -200,22 +207,19 @@ class BenchHss:
                 return request.answer(avps, is_error=True).encode()
         return request.answer(avps).encode()
 
-    def _body(self, avps: Sequence[Avp]) -> bytes:
-        return encode_avps([*self._common, *avps])
-
-    def _result(self, result: Result) -> bytes:
-        body = self._results.get(result)
-        if body is None:
-            body = self._results[result] = self._body(result_avps(result))
-        return body
+    def _body(self, avps: bytes) -> bytes:
+        return self._common + avps
 
     def _refuse(self, result: Result) -> bytes:
         self.counts["refused"] += 1
-        return self._result(result)
+        return self._body(encode_result(result))
 
-    def _shared(self, server: Avp) -> bytes:
-        """Keep one copy of an S-CSCF's name for all its users."""
-        return self._names.setdefault(server.data, server.encode())
+    def _shared(self, server: bytes) -> bytes:
+        """Keep one copy of an S-CSCF's name, written, for all its users."""
+        name = self._names.get(server)
+        if name is None:
+            name = self._names[server] = dictionary.SERVER_NAME.write_octets(server)
+        return name
 
     def _impi(self, index: int) -> bytes:
         return b"%0*d" % (self._digits, self._first + index) + self._suffix
@@ -230,13 +234,13 @@ class BenchHss:
     def _by_impu(self, impu: bytes | None) -> int | None:
         return self._by_impi(impu[4:]) if impu is not None and impu.startswith(b"sip:") else None
 
-    def _profile(self, index: int) -> bytes:
-        impi = self._impi(index)
-        return (
-            b'<?xml version="1.0" encoding="UTF-8"?><IMSSubscription><PrivateID>%b</PrivateID><ServiceProfile>'
-            b"<PublicIdentity><BarringIndication>0</BarringIndication><Identity>sip:%b</Identity></PublicIdentity>"
-            b"</ServiceProfile></IMSSubscription>" % (impi, impi)
-        )
+
+def _profile(impi: bytes) -> bytes:
+    return (
+        b'<?xml version="1.0" encoding="UTF-8"?><IMSSubscription><PrivateID>%b</PrivateID><ServiceProfile>'
+        b"<PublicIdentity><BarringIndication>0</BarringIndication><Identity>sip:%b</Identity></PublicIdentity>"
+        b"</ServiceProfile></IMSSubscription>" % (impi, impi)
+    )
 
 
 def make_vectors(table: BenchHssTable, count: int, rand: Callable[[int], bytes]) -> list[AuthVector]:

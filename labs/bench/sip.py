@@ -26,7 +26,7 @@ from opencscf.common.sip.parser import parse
 from opencscf.common.sip.stack import SipStack, note_source
 from opencscf.common.sip.timers import TimerValues
 from opencscf.diameter import dictionary
-from opencscf.diameter.codec import PROXIABLE, REQUEST, DiameterMessage, decode
+from opencscf.diameter.codec import PROXIABLE, REQUEST, decode, encode_avps, encode_header
 from opencscf.diameter.cx import UserAuthorizationAnswer, UserAuthorizationRequest
 from opencscf.diameter.dictionary import Application
 from opencscf.diameter.peer import LocalNode
@@ -287,10 +287,13 @@ def _answer_to(request: Message) -> Response:
 # ---------------------------------------------------------------------- Cx
 
 
-_COMMON_AVPS: Final = (
-    dictionary.SESSION_ID.text(f"icscf.{DOMAIN};1;1"),
-    *application_avps(Application.CX),
-    *LocalNode(f"icscf.{DOMAIN}", DOMAIN, Application.CX).origin(),
+_COMMON_AVPS: Final = encode_avps(
+    [
+        dictionary.SESSION_ID.text(f"icscf.{DOMAIN};1;1"),
+        *application_avps(Application.CX),
+        *LocalNode(f"icscf.{DOMAIN}", DOMAIN, Application.CX).origin(),
+        dictionary.DESTINATION_REALM.text(DOMAIN),
+    ]
 )
 _UAR: Final = UserAuthorizationRequest(f"001010000000001@{DOMAIN}", f"sip:001010000000001@{DOMAIN}", DOMAIN)
 _UAA: Final = UserAuthorizationAnswer(Result.SUBSEQUENT_REGISTRATION, f"sip:scscf.{DOMAIN}:5060")
@@ -298,8 +301,8 @@ _UAA: Final = UserAuthorizationAnswer(Result.SUBSEQUENT_REGISTRATION, f"sip:scsc
 
 def uar() -> bytes:
     """Write a whole User-Authorization-Request."""
-    avps = (*_COMMON_AVPS, dictionary.DESTINATION_REALM.text(DOMAIN), *_UAR.to_avps())
-    return DiameterMessage(_UAR.command, Application.CX, REQUEST | PROXIABLE, 1, 1, avps).encode()
+    body = _COMMON_AVPS + _UAR.encode()
+    return encode_header(_UAR.command, Application.CX, REQUEST | PROXIABLE, 1, 1, len(body)) + body
 
 
 def uaa(data: bytes) -> UserAuthorizationAnswer:
@@ -308,5 +311,6 @@ def uaa(data: bytes) -> UserAuthorizationAnswer:
 
 
 def _uaa_decoding() -> Callable[[], object]:
-    answer = DiameterMessage(_UAR.command, Application.CX, PROXIABLE, 1, 1, (*_COMMON_AVPS, *_UAA.to_avps())).encode()
+    body = _COMMON_AVPS + _UAA.encode()
+    answer = encode_header(_UAR.command, Application.CX, PROXIABLE, 1, 1, len(body)) + body
     return lambda: uaa(answer)

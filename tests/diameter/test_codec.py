@@ -17,6 +17,7 @@ from opencscf.diameter.codec import (
     REQUEST,
     RETRANSMIT,
     Avp,
+    Avps,
     DiameterMessage,
     Malformed,
     StreamDecoder,
@@ -187,3 +188,35 @@ def test_answer_repeats_what_identifies_the_request() -> None:
 
 def test_data_of_an_avp_is_never_shown() -> None:
     assert "secret" not in repr(DiameterMessage(303, 16777216, 0, 1, 1, (Avp(625, b"secret"),)))
+
+
+def test_an_avp_is_found_among_others_with_its_code() -> None:
+    got = Avps(encode_avps([Avp(1, b"vendor's", 7), Avp(1, b"base"), Avp(1, b"another", 8), Avp(1, b"second", 8)]))
+    assert (got.octets(1, 0), got.octets(1, 7), got.octets(1, 8)) == (b"base", b"vendor's", b"another")
+    assert (got.octets(1, 9), got.octets(2, 0)) == (None, None)
+    assert [avp.data for avp in got.find_all(1, 8)] == [b"another", b"second"]
+    assert (got.find_all(2, 0), len(got), got[1], got[-1:]) == ([], 4, Avp(1, b"base"), (Avp(1, b"second", 8),))
+
+
+def test_vendor_zero_may_be_written_out() -> None:
+    data = (268).to_bytes(4, "big") + b"\xc0\0\0\x10" + bytes(4) + b"\0\0\x07\xd1"
+    assert Avps(data).octets(268, 0) == b"\0\0\x07\xd1"
+    assert tuple(Avps(data)) == (Avp(268, b"\0\0\x07\xd1"),)
+
+
+@given(messages)
+def test_avps_are_found_as_by_looking_at_each(message: DiameterMessage) -> None:
+    avps = decode(message.encode()).avps
+    assert isinstance(avps, Avps)
+    for wanted in message.avps:
+        same = [avp for avp in message.avps if (avp.code, avp.vendor) == (wanted.code, wanted.vendor)]
+        assert avps.octets(wanted.code, wanted.vendor) == same[0].data
+        assert avps.find_all(wanted.code, wanted.vendor) == same
+
+
+def test_what_nobody_has_asked_for_is_not_lost() -> None:
+    first, second = DiameterMessage(280, 0, REQUEST, 1, 1), DiameterMessage(280, 0, REQUEST, 2, 2)
+    decoder = StreamDecoder()
+    decoder.receive(first.encode())
+    decoder.receive(second.encode())
+    assert drain(decoder) == [first, second]

@@ -14,7 +14,7 @@ from opencscf.common.errors import PeerUnavailable
 from opencscf.common.node.clock import SystemClock
 from opencscf.diameter import connection, dictionary
 from opencscf.diameter import peer as machine
-from opencscf.diameter.codec import REQUEST, DiameterMessage, StreamDecoder
+from opencscf.diameter.codec import REQUEST, DiameterMessage, StreamDecoder, decode_avps
 from opencscf.diameter.connection import DiameterClient, DiameterQuestion, PeerStatus, Respond
 from opencscf.diameter.cx import (
     LocationInfoAnswer,
@@ -85,7 +85,7 @@ class Peer:
             Command.CAPABILITIES_EXCHANGE: lambda cer: self.answer(cer, self.node.capabilities("127.0.0.1")),
             Command.DEVICE_WATCHDOG: lambda dwr: self.answer(dwr, self.node.origin()),
             Command.DISCONNECT_PEER: lambda dpr: self.answer(dpr, self.node.origin()),
-            Command.USER_AUTHORIZATION: lambda uar: uar.answer([uar.avps[0], *UAA.to_avps()]),
+            Command.USER_AUTHORIZATION: lambda uar: uar.answer([uar.avps[0], *decode_avps(UAA.encode())]),
         }
         self._server: asyncio.Server | None = None
         self._got = asyncio.Event()
@@ -237,7 +237,7 @@ def test_answers_in_any_order_and_of_a_wrong_application_find_their_questions(ru
         sessions = {dictionary.SESSION_ID.text_in(request.avps) for request in requests}
         assert len(sessions) == 3
         for number in (2, 0, 1):  # 16777217: an HSS answers with the Sh application
-            answer = LocationInfoAnswer(Result.SUCCESS, f"sip:scscf{number}").to_avps()
+            answer = decode_avps(LocationInfoAnswer(Result.SUCCESS, f"sip:scscf{number}").encode())
             peer.send(requests[number].answer(answer)._replace(application=16777217).encode())
         answers = [await answered for answered in asked]
         assert answers == [LocationInfoAnswer(Result.SUCCESS, f"sip:scscf{number}") for number in range(3)]

@@ -9,7 +9,7 @@ import pytest
 from opencscf.common.errors import ParseError
 from opencscf.common.ids import Ids
 from opencscf.diameter import dictionary, rx
-from opencscf.diameter.codec import Avp
+from opencscf.diameter.codec import Avp, Avps, decode_avps, encode_avps
 from opencscf.diameter.results import Result, result_avps
 from opencscf.diameter.rx import (
     SIGNALLING_COMPONENT,
@@ -125,7 +125,8 @@ MESSAGES = [
 
 @pytest.mark.parametrize(("message", "avps"), VECTORS, ids=[f"RX-01 {type(m).__name__}" for m, _ in VECTORS])
 def test_vectors(message: Any, avps: list[Avp]) -> None:  # each row has its own type
-    assert message.to_avps() == avps
+    assert message.encode() == encode_avps(avps)
+    assert type(message).from_avps(Avps(SESSION_ID.encode() + message.encode())) == message
     assert type(message).from_avps([SESSION_ID, *avps]) == message
 
 
@@ -142,11 +143,12 @@ def test_questions_read_their_own_answers() -> None:
 
 
 def test_name_that_is_no_uri_is_a_private_subscription() -> None:
-    assert AaRequest(SESSION, "10.45.0.2", "alice").to_avps()[2] == subscription(4, "alice")
+    assert decode_avps(AaRequest(SESSION, "10.45.0.2", "alice").encode())[2] == subscription(4, "alice")
 
 
 def test_bandwidth_beyond_the_avp_is_its_greatest() -> None:
-    members = MediaComponent(1, max_bandwidth_ul=10**12).to_avp().members
+    [component] = decode_avps(MediaComponent(1, max_bandwidth_ul=10**12).encode())
+    members = component.members
     assert dictionary.MAX_REQUESTED_BANDWIDTH_UL.number_in(members) == 2**32 - 1
 
 

@@ -9,7 +9,7 @@ from scapy.contrib.diameter import AvpDefDict, DiamG
 
 from opencscf.common.ims.aka import AuthVector
 from opencscf.diameter import cx, dictionary, rx
-from opencscf.diameter.codec import PROXIABLE, REQUEST, Avp, DiameterMessage
+from opencscf.diameter.codec import PROXIABLE, REQUEST, Avp, DiameterMessage, decode_avps
 from opencscf.diameter.dictionary import AvpDefinition, AvpFormat
 from opencscf.diameter.results import Result
 
@@ -89,7 +89,7 @@ def flat_as_scapy_reads(avps: Any) -> list[tuple[int, int, int]]:
 def test_messages_are_read_by_scapy_as_they_were_meant(message: Any) -> None:
     is_request = type(message).__name__.endswith("Request")
     command = message.command if is_request else 0
-    avps = (SESSION_ID, *message.to_avps())
+    avps = (SESSION_ID, *decode_avps(message.encode()))
     sent = DiameterMessage(command, dictionary.Application.CX, PROXIABLE | (REQUEST if is_request else 0), 1, 2, avps)
     data = sent.encode()
     read = DiamG(data)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -211,10 +211,10 @@ def diameter(data: bytes) -> None:
     _descend(message.avps, 3)
     for kind in _OF_DIAMETER:
         with suppress(ParseError):
-            kind.from_avps(message.avps).to_avps()
+            kind.from_avps(message.avps).encode()
 
 
-def _descend(avps: tuple[codec.Avp, ...], depth: int) -> None:
+def _descend(avps: Sequence[codec.Avp], depth: int) -> None:
     for avp in avps:
         _ = repr(avp)
         if depth:
@@ -290,9 +290,9 @@ def _diameter_seeds() -> list[bytes]:
     session_id = rx.new_session_id("pcscf.ims.test", Ids(seed=1))
     vector = AuthVector(b"r" * 16, b"a" * 16, b"x" * 8, b"c" * 16, b"i" * 16)
     avps = [
-        cx.UserAuthorizationRequest("a@ims.test", "sip:a@ims.test", "ims.test").to_avps(),
-        cx.MultimediaAuthAnswer(Result.SUCCESS, (vector,)).to_avps(),
-        [SESSION_ID.text(session_id), *rx.SessionTerminationRequest(session_id).to_avps()],
-        [codec.Avp(8, IPv4Address("192.0.2.1").packed), codec.Avp(456, codec.encode_avps([codec.Avp(1, b"abc")]))],
+        cx.UserAuthorizationRequest("a@ims.test", "sip:a@ims.test", "ims.test").encode(),
+        cx.MultimediaAuthAnswer(Result.SUCCESS, (vector,)).encode(),
+        SESSION_ID.write_text(session_id) + rx.SessionTerminationRequest(session_id).encode(),
+        codec.Avp(8, IPv4Address("192.0.2.1").packed).encode() + codec.Avp(456, codec.Avp(1, b"abc").encode()).encode(),
     ]
-    return [DiameterMessage(300, 16777216, codec.REQUEST, 1, 2, tuple(items)).encode() for items in avps]
+    return [DiameterMessage(300, 16777216, codec.REQUEST, 1, 2, codec.decode_avps(items)).encode() for items in avps]

@@ -10,7 +10,7 @@ import pytest
 from opencscf.common.ims.aka import Agreement, Usim
 from opencscf.common.ims.milenage import derive_opc
 from opencscf.diameter import dictionary
-from opencscf.diameter.codec import PROXIABLE, REQUEST, DiameterMessage, decode
+from opencscf.diameter.codec import PROXIABLE, REQUEST, DiameterMessage, decode, decode_avps
 from opencscf.diameter.cx import (
     LocationInfoRequest,
     MultimediaAuthRequest,
@@ -42,7 +42,7 @@ def impu(index: int) -> str:
 
 
 def message(question: Any) -> DiameterMessage:
-    avps = (dictionary.SESSION_ID.text("session;1"), *question.to_avps())
+    avps = (dictionary.SESSION_ID.text("session;1"), *decode_avps(question.encode()))
     return DiameterMessage(question.command, Application.CX, REQUEST | PROXIABLE, 7, 8, avps)
 
 
