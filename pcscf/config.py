@@ -40,6 +40,9 @@ class PcscfSettings:
     icscf: SipUriText
     max_registrations: Annotated[int, Range(1, 10_000_000)] = 200_000
     max_calls: Annotated[int, Range(1, 10_000_000)] = 100_000
+    session_expires_s: Annotated[int, Range(0, 604_800)] = 0  # RFC 4028 4 recommends 1800; 0 asks for no session timer
+    min_session_expires_s: Annotated[int, Range(90, 86_400)] = 90  # RFC 4028 5
+    silent_call_s: Annotated[int, Range(0, 31_536_000)] = 86_400  # 0: as long as the registration lasts
 
 
 @dataclass(frozen=True, slots=True)

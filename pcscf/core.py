@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opencscf.common.events import Event, RequestReceived, TimerFired
-from opencscf.pcscf import qos, registration, session
+from opencscf.pcscf import lifetime, qos, registration, session
 from opencscf.pcscf.state import Binding, PcscfState
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class PCscf:
             return session.on_request(self.state, request, event.now)
         if isinstance(event, TimerFired):
             return self._on_timer(event.key, event.now)
-        return registration.set_timers(self.state, event.now)
+        return [*registration.set_timers(self.state, event.now), *lifetime.on_sweep_timer(self.state, event.now)]
 
     def _on_timer(self, key: object, now: float) -> Outcome:
         match key:
@@ -50,6 +50,8 @@ class PCscf:
             case registration.HangUpTimer(dialog_token):
                 self.state.registrations.drop_former(dialog_token)
                 return []
+            case lifetime.SweepTimer():
+                return lifetime.on_sweep_timer(self.state, now)
             case qos.TerminationTimer():
                 return qos.on_termination_timer(key)
             case _:

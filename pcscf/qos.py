@@ -251,6 +251,7 @@ def end_call(pcscf: PcscfState, call: Call, event: str, details: Fields) -> list
         return []
     call.is_over = True
     pcscf.calls.remove(call)
+    pcscf.deadlines.forget(call)
     actions: list[Action] = [Report(event, {**call_story(call), **details})]
     if call.requested:
         actions.append(Start(Procedure(call.key, _terminate(call))))

@@ -27,9 +27,11 @@ from opencscf.common.actions import (
 )
 from opencscf.common.errors import ParseError
 from opencscf.common.ims.pheaders import ChargingVector, called_party, preferred_identities
-from opencscf.common.sip.proxy import strip_own_routes
+from opencscf.common.sip.proxy import Refusal, strip_own_routes
+from opencscf.common.sip.session_timer import REFRESHING, Asked
 from opencscf.common.sip.uri import SipUri
 from opencscf.diameter.rx import new_session_id
+from opencscf.pcscf import lifetime
 from opencscf.pcscf.qos import SDP, authorise, call_story, end_call, negotiated, subscription_of
 from opencscf.pcscf.state import Binding, Call, CallKey, Fields, Offer, PcscfState, loose_route, peer_of, same_uri
 from opencscf.pcscf.trust import clean_for_ue, clean_from_ue, for_ue, from_ue
@@ -124,8 +126,12 @@ def _forward_initial(
         return []  # an ACK belongs to a dialog
     if request.method != "INVITE":
         return [Forward((branch,), record_route if request.method in DIALOG_FORMING else None, back)]
+    asked = lifetime.ask(pcscf, branch.request)
+    if isinstance(asked, Refusal):
+        return _refuse(request, asked.status, "session interval too small", headers=asked.headers)
     call = _new_call(pcscf, request, binding, identity, icid, is_originating=isinstance(back, TowardsUe))
-    handler = CallResponses(pcscf, call, back, _offer(request, is_from_ue=call.key.is_originating), is_initial=True)
+    offer = _offer(request, is_from_ue=call.key.is_originating)
+    handler = CallResponses(pcscf, call, back, offer, is_initial=True, asked=asked)
     started = Report("call-started", {**call_story(call), "cseq": str(request.cseq), "to": request.uri})
     return [Forward((branch,), record_route, handler), started]
 
@@ -185,10 +191,13 @@ def _forward_within(
         case "PRACK" if call.offer is not None and call.offer.is_from_ue is not is_from_ue:
             return [Forward((branch,), None, back), *_answered_late(pcscf, call, request, is_from_ue=is_from_ue)]
         case "INVITE" | "UPDATE" | "PRACK":
+            asked = lifetime.ask(pcscf, branch.request) if request.method in REFRESHING else None
+            if isinstance(asked, Refusal):
+                return _refuse(request, asked.status, "session interval too small", headers=asked.headers)
             offer = _offer(request, is_from_ue=is_from_ue)
             if offer is not None:
                 call.renegotiated_with = _callee_tag(call, request)
-            return [Forward((branch,), None, CallResponses(pcscf, call, back, offer, is_initial=False))]
+            return [Forward((branch,), None, CallResponses(pcscf, call, back, offer, is_initial=False, asked=asked))]
         case _:
             return [Forward((branch,), None, back)]
 
@@ -255,6 +264,7 @@ class CallResponses:
     back: Back
     offer: Offer | None  # that of the request
     is_initial: bool
+    asked: Asked | None = None  # of the session timer
 
     def __call__(self, response: Response, now: float) -> Outcome:
         """Pass one on, once its media are settled."""
@@ -273,6 +283,8 @@ class CallResponses:
             if status >= 200 and call.answered_at is None:
                 call.answered_at = now
                 actions.append(Report("call-answered", call_story(call)))
+        if status >= 200 and not call.is_over and response.cseq.method in REFRESHING and isinstance(actions[0], Relay):
+            lifetime.on_success(pcscf, call, actions[0].response, self.asked, now)
         return self._with_media(response, actions) if response.body and not call.is_over else actions
 
     def _with_media(self, response: Response, actions: list[Action]) -> Outcome:

@@ -22,6 +22,7 @@ from opencscf.common.ims.public_identity import impu_of
 from opencscf.common.sip.flow import Flow, Transport
 from opencscf.common.sip.proxy import DEFAULT_PORT
 from opencscf.common.sip.uri import SipUri, comparable_host, parse_uri, with_brackets
+from opencscf.pcscf.deadlines import Deadlines
 
 if TYPE_CHECKING:
     from opencscf.common.ids import Ids
@@ -390,6 +391,7 @@ class PcscfState:
     ids: Ids
     registrations: Registrations = field(default_factory=Registrations)
     calls: Calls = field(default_factory=Calls)
+    deadlines: Deadlines[Call] = field(default_factory=Deadlines)  # of answered calls
     # Parts of header fields that are the same in every message
     path_address: str = field(init=False)  # in Path, what follows our token
     icid_generated_at: str = field(init=False)

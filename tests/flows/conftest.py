@@ -402,6 +402,7 @@ class Network:
         self.wire: list[tuple[tuple[str, int], tuple[str, int], Message]] = []  # every message, in order
         self.store: dict[tuple[str, str], dict[str, Any]] = {}
         self.lost: Callable[[Message], bool] = lambda message: False
+        self.settings: dict[str, str] = {}  # what a node is told beside the usual when it is started anew
         self._queue: deque[tuple[bytes, tuple[str, int], tuple[str, int]]] = deque()
         self._nodes: dict[tuple[str, int], Runtime] = {}
         self._phones: dict[tuple[str, int], Phone] = {}
@@ -434,7 +435,7 @@ class Network:
     def _core(self, name: str) -> tuple[Any, tuple[str, int], Core]:
         address = {"pcscf": P, "icscf": I, "scscf": S}[name]
         table = "rx" if name == "pcscf" else "cx"
-        text = (_SIP + _DIAMETER + f"[{name}]\n" + _NODES[name]).format(
+        text = (_SIP + _DIAMETER + f"[{name}]\n" + self.settings.get(name, "") + _NODES[name]).format(
             address[0], domain=DOMAIN, name=name, table=table
         )
         path = self._folder / f"{name}.toml"

@@ -4,7 +4,10 @@ from typing import Any
 
 from opencscf.common.actions import Forward, SetTimer
 from opencscf.common.events import Started, TimerFired
+from opencscf.pcscf.lifetime import SweepTimer
 from opencscf.pcscf.registration import RegistrationTimer
+
+SWEEP = SetTimer(SweepTimer(), 10.0)
 
 
 def test_restart_keeps_registrations_and_their_timers(world: Any, new_world: Any, settings: str) -> None:
@@ -13,7 +16,7 @@ def test_restart_keeps_registrations_and_their_timers(world: Any, new_world: Any
     reborn = new_world(settings, [(token, record) for token, record in world.saved.items()])
     assert list(reborn.registrations) == [binding]
     timer = RegistrationTimer(binding.token, binding.expires_at)
-    assert reborn.core.on_event(Started(world.now + 600)) == [SetTimer(timer, 3000.0)]
+    assert reborn.core.on_event(Started(world.now + 600)) == [SetTimer(timer, 3000.0), SWEEP]
     (forward,) = reborn.receive(reborn.request("MESSAGE"))
     assert isinstance(forward, Forward)
 
@@ -23,7 +26,7 @@ def test_registration_that_ended_meanwhile_ends_at_once(world: Any, new_world: A
     binding = world.registered()
     reborn = new_world(settings, world.saved.items())
     timer = RegistrationTimer(binding.token, world.now + 9999)
-    assert reborn.core.on_event(Started(world.now + 9999)) == [SetTimer(timer, 0.0)]
+    assert reborn.core.on_event(Started(world.now + 9999)) == [SetTimer(timer, 0.0), SWEEP]
 
 
 def test_timer_of_nobody(world: Any) -> None:

@@ -585,7 +585,7 @@ def test_call_ends_with_its_registration(world: Any) -> None:
     binding = world.registered()
     invite = world.request("INVITE")
     forward_of(world.receive(invite)).on_response(world.answer(invite, 200), world.now)
-    (timer,) = world.core.on_event(Started(world.now))
+    timer, _ = world.core.on_event(Started(world.now))
     _, actions = world.drive(world.core.on_event(TimerFired(timer.key, binding.expires_at)))
     assert events_of(actions) == ["registration-expired", "call-ended"]
     assert actions[1].fields["reason"] == "registration-expired"
