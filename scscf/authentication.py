@@ -11,7 +11,6 @@ from opencscf.common.actions import Action, Procedure, Report, Respond, SetTimer
 from opencscf.common.errors import ParseError, PeerUnavailable
 from opencscf.common.ims.refusal import hss_unavailable, refuse_register, story
 from opencscf.common.sip import digest
-from opencscf.common.sip.headers import Challenge
 from opencscf.diameter.cx import MultimediaAuthRequest, ServerAssignmentRequest, ServerAssignmentType
 from opencscf.diameter.results import Result
 from opencscf.scscf.state import PendingAuthentication
@@ -110,15 +109,10 @@ def _mar_status(result: Result, resync: bytes | None) -> int:
 
 def _challenge_text(vector: AuthVector, nonce: str, config: ScscfConfig) -> str:
     """Write WWW-Authenticate; ck and ik are for the P-CSCF, which takes them out (7.2A.1)."""
-    params = {
-        "realm": config.scscf.domain,
-        "nonce": nonce,
-        "algorithm": AKAV1_MD5,
-        "qop": "auth",
-        "ck": vector.ck.hex(),
-        "ik": vector.ik.hex(),
-    }
-    return str(Challenge("Digest", params))
+    return (
+        f'Digest realm="{config.scscf.domain}", nonce="{nonce}", algorithm={AKAV1_MD5}, qop="auth", '
+        f'ck="{vector.ck.hex()}", ik="{vector.ik.hex()}"'
+    )
 
 
 async def _resynchronise(
@@ -192,8 +186,7 @@ async def _on_timeout(
 
 
 def _await_auth_timer(state: ScscfState, now: float) -> list[Action]:
-    oldest = state.oldest_pending()
-    if state.is_await_auth_timer_set or oldest is None:
+    if state.is_await_auth_timer_set or (oldest := state.oldest_pending()) is None:
         return []
     state.is_await_auth_timer_set = True
     return [SetTimer(REG_AWAIT_AUTH, max(0.0, oldest.expires_at - now))]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opencscf.common.sip.headers import NameAddr
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from opencscf.common.ims.register import Register
     from opencscf.scscf.config import RegistrationTable
 
 
-@dataclass(frozen=True, slots=True)
-class ContactBinding:
+class ContactBinding(NamedTuple):
     """One registered contact; `contact` is the header field value as it came, less its expires parameter."""
 
     contact: str
@@ -28,20 +28,17 @@ class ContactBinding:
         """The contact with its feature tags."""
         return NameAddr.parse(self.contact)
 
+    def with_expires(self, now: float) -> str:
+        """Write it as a 200 to REGISTER tells it (RFC 3261 10.3 step 8)."""
+        return f"{self.contact};expires={self.expires_s(now)}"
+
     def expires_s(self, now: float) -> int:
         """How long it still lasts."""
         return max(0, round(self.expires_at - now))
 
     def to_json(self) -> dict[str, Any]:  # JSON
         """Write the binding for the store."""
-        return {
-            "contact": self.contact,
-            "path": list(self.path),
-            "expires_at": self.expires_at,
-            "call_id": self.call_id,
-            "cseq": self.cseq,
-            "refreshed_at": self.refreshed_at,
-        }
+        return {**self._asdict(), "path": list(self.path)}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> ContactBinding:  # JSON
@@ -51,8 +48,7 @@ class ContactBinding:
         return binding
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(NamedTuple):
     """Why the contacts of a REGISTER are not taken."""
 
     status: int
@@ -62,7 +58,10 @@ class Rejected:
 
 def live(bindings: tuple[ContactBinding, ...], now: float) -> tuple[ContactBinding, ...]:
     """The bindings that have not expired."""
-    return tuple(binding for binding in bindings if binding.expires_at > now)
+    for binding in bindings:
+        if binding.expires_at <= now:
+            return tuple([binding for binding in bindings if binding.expires_at > now])
+    return bindings
 
 
 def update(
@@ -79,13 +78,14 @@ def update(
     if len(contacts) > limits.max_contacts:
         return Rejected(403, f"more than {limits.max_contacts} contacts")
     for contact in contacts:
-        same = tuple(binding for binding in current if _is_same(binding.address, contact))
+        same = [binding for binding in current if _is_same(binding.address, contact)]
         if rejected := _stale(same, register):
             return rejected
         expires_s = _granted_expires_s(register, contact, limits)
         if isinstance(expires_s, Rejected):
             return expires_s
-        current = tuple(binding for binding in current if binding not in same)
+        if same:
+            current = tuple([binding for binding in current if binding not in same])
         if expires_s > 0:
             current += (_bind(contact, register, now, expires_s),)
     return _newest(current, limits.max_contacts)
@@ -95,7 +95,7 @@ def _bind(contact: NameAddr, register: Register, now: float, expires_s: int) -> 
     request = register.request
     return ContactBinding(
         contact=str(contact.without_params("expires")),
-        path=tuple(str(hop) for hop in request.path),
+        path=tuple([str(hop) for hop in request.path]),
         expires_at=now + expires_s,
         call_id=request.call_id,
         cseq=request.cseq.number,
@@ -124,7 +124,7 @@ def _is_same(registered: NameAddr, contact: NameAddr) -> bool:
     )
 
 
-def _stale(bindings: tuple[ContactBinding, ...], register: Register) -> Rejected | None:
+def _stale(bindings: Iterable[ContactBinding], register: Register) -> Rejected | None:
     """Refuse a REGISTER that was overtaken by a later one of the same UE."""
     request = register.request
     for binding in bindings:

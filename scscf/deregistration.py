@@ -5,7 +5,6 @@ Not covered: by the HSS or the operator (RTR), NOTIFY to subscribers, release of
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from opencscf.common.actions import Action, Outcome, Procedure, Report, Respond, Save, SetTimer
@@ -36,7 +35,7 @@ async def on_user_deregistration(
     else:
         hss = await tell_hss(register.impi, register.impu, config, ServerAssignmentType.USER_DEREGISTRATION)
     fields = story(register.request, impi=register.impi, impu=register.impu, bindings=0, hss=hss)
-    headers = tuple(("Path", str(hop)) for hop in register.request.path)
+    headers = tuple([("Path", line) for line in register.request.get_all("Path")])
     return [Respond(register.request, 200, headers=headers), Report("deregistered", fields)]
 
 
@@ -59,7 +58,7 @@ async def _expire(key: str, state: ScscfState, config: ScscfConfig, now: float) 
     contacts = registration.live(now)
     if contacts:
         if contacts != registration.bindings:
-            registration = replace(registration, bindings=contacts)
+            registration = registration._replace(bindings=contacts)
             await Save(REGISTRATION_KIND, key, registration.to_json())
             state.put(registration)
         return expiry_timer(registration, state, now)

@@ -5,13 +5,11 @@ Elements that are not named here are ignored. Not covered: initial filter criter
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from xml.etree import ElementTree as ET
 
 from opencscf.common.errors import ParseError
-from opencscf.common.ims.public_identity import impu_of
-from opencscf.common.sip.uri import parse_uri
+from opencscf.common.ims.public_identity import impu_of_text
 
 if TYPE_CHECKING:
     from opencscf.common.ims.identity import Impu
@@ -24,47 +22,36 @@ _PLAIN_KINDS = frozenset({"", "0", "1"})  # IdentityType: public user identity, 
 JsonIdentity: TypeAlias = "list[str | bool]"
 
 
-@dataclass(frozen=True, slots=True)
-class PublicIdentity:
+class PublicIdentity(NamedTuple):
     """One identity of an implicit registration set: the URI as it is provisioned, and the text it is known by."""
 
     uri: str
     impu: Impu
     is_barred: bool = False
 
+    @classmethod
+    def of(cls, uri: str, *, is_barred: bool) -> PublicIdentity:
+        """Know an identity by its URI; both are one string where they are equal, as they are for most of the users."""
+        impu = impu_of_text(uri)
+        return cls(impu if impu == uri else uri, impu, is_barred)
 
-@dataclass(frozen=True, slots=True)
-class UserProfile:
+
+class UserProfile(NamedTuple):
     """The implicit registration set in the order of the HSS; an operation on one identity is for all (6.5)."""
 
     identities: tuple[PublicIdentity, ...]
-    private_identity: str = field(default="", compare=False)  # whose profile it is, if the HSS says so; not saved
-
-    @classmethod
-    def parse(cls, user_data: bytes) -> UserProfile:
-        """Read User-Data; ParseError if there is no identity in it that can be used."""
-        root = _parse_xml(user_data)
-        profiles = _children(root, "ServiceProfile")
-        found = [_identity(element) for profile in profiles for element in _children(profile, "PublicIdentity")]
-        identities = {identity.impu: identity for identity in reversed(found) if identity is not None}
-        if not identities:
-            raise ParseError("user profile without a usable PublicIdentity")
-        if len(identities) > MAX_IDENTITIES:
-            raise ParseError("user profile with too many identities")
-        return cls(tuple(reversed(identities.values())), _text(root, "PrivateID"))
-
-    def is_of(self, impi: str) -> bool:
-        """Whether it is this user's. Only what stands before @ counts: HSSs write the realm as they derive it."""
-        return not self.private_identity or self.private_identity.partition("@")[0] == impi.partition("@")[0]
 
     @property
     def associated(self) -> tuple[PublicIdentity, ...]:
         """The identities that are not barred; the first one is the default public user identity."""
-        return tuple(identity for identity in self.identities if not identity.is_barred)
+        return tuple([identity for identity in self.identities if not identity.is_barred])
 
     def find(self, impu: str) -> PublicIdentity | None:
         """The identity of this name."""
-        return next((identity for identity in self.identities if identity.impu == impu), None)
+        for identity in self.identities:
+            if identity.impu == impu:
+                return identity
+        return None
 
     def to_json(self) -> list[JsonIdentity]:
         """Write the profile for the store."""
@@ -73,7 +60,34 @@ class UserProfile:
     @classmethod
     def from_json(cls, value: list[JsonIdentity]) -> UserProfile:
         """Read what `to_json` wrote."""
-        return cls(tuple(PublicIdentity(str(uri), impu_of(parse_uri(str(uri))), bool(barred)) for uri, barred in value))
+        return cls(tuple([PublicIdentity.of(str(uri), is_barred=bool(barred)) for uri, barred in value]))
+
+
+class UserData(NamedTuple):
+    """User-Data as the HSS sends it: the profile, which is kept, and whose it is, which is only looked at."""
+
+    profile: UserProfile
+    private_identity: str = ""  # "" if the HSS does not say
+
+    @classmethod
+    def parse(cls, user_data: bytes) -> UserData:
+        """Read User-Data; ParseError if there is no identity in it that can be used."""
+        root = _parse_xml(user_data)
+        identities: dict[Impu, PublicIdentity] = {}
+        for service_profile in root.findall("ServiceProfile"):
+            for element in service_profile.findall("PublicIdentity"):
+                identity = _identity(element)
+                if identity is not None:
+                    identities.setdefault(identity.impu, identity)
+        if not identities:
+            raise ParseError("user profile without a usable PublicIdentity")
+        if len(identities) > MAX_IDENTITIES:
+            raise ParseError("user profile with too many identities")
+        return cls(UserProfile(tuple(identities.values())), _text(root, "PrivateID"))
+
+    def is_of(self, impi: str) -> bool:
+        """Whether it is this user's. Only what stands before @ counts: HSSs write the realm as they derive it."""
+        return not self.private_identity or self.private_identity.partition("@")[0] == impi.partition("@")[0]
 
 
 def _parse_xml(user_data: bytes) -> ET.Element:
@@ -86,29 +100,26 @@ def _parse_xml(user_data: bytes) -> ET.Element:
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise ParseError("user profile with a DOCTYPE")
     try:
-        return ET.fromstring(text)  # noqa: S314 - without DOCTYPE there are no entities to expand
+        root = ET.fromstring(text)  # noqa: S314 - without DOCTYPE there are no entities to expand
     except (ET.ParseError, ValueError) as fault:
         raise ParseError(f"user profile is not XML: {fault}") from None
+    if "xmlns" in text:  # some HSSs declare a namespace, which the schema does not have
+        for element in root.iter():
+            element.tag = element.tag.rpartition("}")[2]
+    return root
 
 
 def _identity(element: ET.Element) -> PublicIdentity | None:
     """Read a PublicIdentity; None for a wildcard, and for a URI that cannot be read: the others are still good."""
-    if any(_text(extension, "IdentityType") not in _PLAIN_KINDS for extension in _children(element, "Extension")):
-        return None
-    uri = _text(element, "Identity")
+    for extension in element.findall("Extension"):
+        if _text(extension, "IdentityType") not in _PLAIN_KINDS:
+            return None
+    is_barred = _text(element, "BarringIndication").lower() in {"1", "true"}
     try:
-        impu = impu_of(parse_uri(uri))
+        return PublicIdentity.of(_text(element, "Identity"), is_barred=is_barred)
     except ParseError:
         return None
-    return PublicIdentity(uri, impu, _text(element, "BarringIndication").lower() in {"1", "true"})
-
-
-def _children(element: ET.Element, name: str) -> list[ET.Element]:
-    """The children of a name, whatever their namespace: some HSSs declare one, which the schema does not have."""
-    qualified = f"}}{name}"
-    return [child for child in element if child.tag == name or child.tag.endswith(qualified)]
 
 
 def _text(element: ET.Element, name: str) -> str:
-    found = _children(element, name)
-    return (found[0].text or "").strip() if found else ""
+    return element.findtext(name, "").strip()

@@ -5,7 +5,8 @@ Not covered: third-party registration (5.4.1.7), GRUU, emergency registration, t
 
 from __future__ import annotations
 
-from dataclasses import replace
+import sys
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from opencscf.common.actions import Action, Report, Respond, Save
@@ -16,8 +17,8 @@ from opencscf.diameter.cx import ServerAssignmentRequest, ServerAssignmentType
 from opencscf.diameter.results import Result
 from opencscf.scscf import bindings, deregistration
 from opencscf.scscf.authentication import FORBIDDEN, authenticate, tell_hss
-from opencscf.scscf.profile import UserProfile
-from opencscf.scscf.state import REGISTRATION_KIND, Registration
+from opencscf.scscf.profile import UserData
+from opencscf.scscf.state import REGISTRATION_KIND, Registration, registration_key
 
 if TYPE_CHECKING:
     from opencscf.common.ims.register import Register
@@ -35,8 +36,7 @@ _SUPPORTED = frozenset({"path", "sec-agree"})
 async def on_register(register: Register, state: ScscfState, config: ScscfConfig, now: float) -> list[Action]:
     """Decide on a REGISTER in the order of RFC 3261 10.3, with authentication and profile of TS 24.229 5.4.1.2.2."""
     request = register.request
-    unsupported = [option for option in request.values("Require") if option.lower() not in _SUPPORTED]
-    if unsupported:
+    if unsupported := [option for option in request.values("Require") if option.lower() not in _SUPPORTED]:
         return refuse_register(register, 420, "", headers=(("Unsupported", ", ".join(unsupported)),), step="Require")
     answer = await authenticate(register, state, config, now)
     if answer is not None:
@@ -52,7 +52,7 @@ async def on_register(register: Register, state: ScscfState, config: ScscfConfig
     if not updated:
         return await deregistration.on_user_deregistration(register, registration, state, config)
     if register.is_deregistration and registration is not None:
-        return await _keep(register, replace(registration, bindings=updated), state, config, now, "deregistered")
+        return await _keep(register, registration._replace(bindings=updated), state, config, now, "deregistered")
     return await _assign(register, registration, updated, state, config, now)
 
 
@@ -79,33 +79,37 @@ async def _assign(
     if not saa.result.is_success:
         return await _on_assignment_refused(register, registration, saa.result, state)
     try:
-        profile = _profile(saa, registration)
+        data = _user_data(saa, registration)
     except ParseError as fault:
         return refuse_register(register, 500, fault.reason, level="warning", step="SAA")
-    if not profile.is_of(register.impi):  # an HSS that looks at one identity only would let anybody be anybody
+    if not data.is_of(register.impi):  # an HSS that looks at one identity only would let anybody be anybody
         reason = "HSS gives the profile of another private identity"
         return refuse_register(register, 403, reason, level="warning", step="SAA")
+    profile = data.profile
     if not profile.associated:
         await tell_hss(register.impi, register.impu, config, ServerAssignmentType.ADMINISTRATIVE_DEREGISTRATION)
         return refuse_register(register, 403, "all public identities of the user are barred", step="SAA")
+    identity = profile.find(register.impu)
+    impu = registration.impu if registration else identity.impu if identity else register.impu  # the profile's string
     updated = Registration(
+        key=registration.key if registration else registration_key(register.impi, impu),
         impi=register.impi,
-        impu=registration.impu if registration else register.impu,
+        impu=impu,
         profile=profile,
         bindings=contacts,
         nonce=register.credential("nonce") or (registration.nonce if registration else ""),
-        visited_network=register.visited_network,
+        visited_network=sys.intern(register.visited_network),
         charging=saa.charging or (registration.charging if registration else None),
     )
     return await _keep(register, updated, state, config, now, "registered")
 
 
-def _profile(saa: ServerAssignmentAnswer, registration: Registration | None) -> UserProfile:
+def _user_data(saa: ServerAssignmentAnswer, registration: Registration | None) -> UserData:
     if saa.user_data:
-        return UserProfile.parse(saa.user_data)
+        return UserData.parse(saa.user_data)
     if registration is None:
         raise ParseError("HSS gives no user profile")
-    return registration.profile
+    return UserData(registration.profile)
 
 
 async def _on_assignment_refused(
@@ -140,7 +144,7 @@ async def _keep(
                 impi=register.impi,
                 impu=register.impu,
                 bindings=len(registration.bindings),
-                expires_s=max(binding.expires_s(now) for binding in registration.bindings),
+                expires_s=max([binding.expires_s(now) for binding in registration.bindings]),
             ),
         ),
     ]
@@ -150,19 +154,20 @@ def _headers(
     register: Register, registration: Registration | None, state: ScscfState, config: ScscfConfig, now: float
 ) -> tuple[tuple[str, str], ...]:
     """Write what the 200 tells the UE and the P-CSCF (5.4.1.2.2F)."""
-    contacts = [
-        binding.address.with_param("expires", str(binding.expires_s(now)))
+    headers = [
+        ("Contact", binding.with_expires(now))
         for shared in state.registrations(register.impu)
         for binding in shared.live(now)
     ]
-    headers = [("Contact", str(contact)) for contact in contacts]
-    headers += [("Path", str(hop)) for hop in register.request.path]
+    headers += [("Path", line) for line in register.request.get_all("Path")]
     if registration is not None:
-        headers.append(("Service-Route", f"<{service_route(config)}>"))
-        headers += [("P-Associated-URI", f"<{identity.uri}>") for identity in registration.profile.associated]
+        headers.append(("Service-Route", service_route(config.scscf.server_name)))
+        associated = ", ".join([f"<{identity.uri}>" for identity in registration.profile.associated])
+        headers.append(("P-Associated-URI", associated))
     return tuple(headers)
 
 
-def service_route(config: ScscfConfig) -> str:
-    """The URI that marks later requests as coming from a user we serve (RFC 3608)."""
-    return f"sip:{ORIGINATING_USER}@{SipUri.parse(config.scscf.server_name).hostport};lr"
+@lru_cache(16)
+def service_route(server_name: str) -> str:
+    """The route that marks later requests as coming from a user we serve (RFC 3608)."""
+    return f"<sip:{ORIGINATING_USER}@{SipUri.parse(server_name).hostport};lr>"

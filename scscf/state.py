@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections import OrderedDict
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opencscf.common.ims.identity import Impi, Impu
 from opencscf.diameter.cx import ChargingInformation
@@ -20,10 +21,13 @@ MAX_PENDING = 100_000  # challenges: more are asked for only by somebody who doe
 REGISTRATION_KIND = "registration"  # of the store's records
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """An implicit registration set of one private identity: `impu` is the identity that was registered first."""
+class Registration(NamedTuple):
+    """An implicit registration set of one private identity: `impu` is the identity that was registered first.
 
+    A user costs 2 KiB, most of which are these strings: those that are equal are one string wherever they are kept.
+    """
+
+    key: str
     impi: Impi
     impu: Impu
     profile: UserProfile
@@ -31,11 +35,6 @@ class Registration:
     nonce: str = ""  # of the challenge that authenticated the UE last
     visited_network: str = ""
     charging: ChargingInformation | None = None
-
-    @property
-    def key(self) -> str:
-        """The name of the store's record: a private identity may register several implicit sets."""
-        return f"{self.impi} {self.impu}"
 
     def live(self, now: float) -> tuple[ContactBinding, ...]:
         """The contacts that have not expired."""
@@ -57,25 +56,30 @@ class Registration:
     def from_json(cls, value: dict[str, Any]) -> Registration:  # JSON
         """Read what `to_json` wrote; KeyError, TypeError, ValueError or ParseError if it is something else."""
         return cls(
+            registration_key(value["impi"], value["impu"]),
             Impi(value["impi"]),
             Impu(value["impu"]),
             UserProfile.from_json(value["profile"]),
-            tuple(ContactBinding.from_json(binding) for binding in value["bindings"]),
+            tuple([ContactBinding.from_json(binding) for binding in value["bindings"]]),
             value["nonce"],
             value["visited_network"],
             ChargingInformation(**value["charging"]) if value["charging"] else None,
         )
 
 
-@dataclass(frozen=True, slots=True)
-class PendingAuthentication:
+def registration_key(impi: str, impu: str) -> str:
+    """The name of the store's record: a private identity may register several implicit sets."""
+    return f"{impi} {impu}"
+
+
+class PendingAuthentication(NamedTuple):
     """A challenge that was sent and not yet answered, as long as reg-await-auth runs (5.4.1.2.1)."""
 
     impi: Impi
     impu: Impu
     call_id: str
     nonce: str
-    vector: AuthVector = field(repr=False)
+    vector: AuthVector
     expires_at: float
     resyncs: int = 0  # how many challenges in a row the UE has refused as out of sequence
 
@@ -87,8 +91,9 @@ class ScscfState:
 
     def __init__(self) -> None:
         self._registrations: dict[str, Registration] = {}
-        self._by_impu: dict[str, tuple[str, ...]] = {}  # keys of registrations; several UEs may share an identity
-        self._pending: dict[tuple[Impi, Impu], PendingAuthentication] = {}  # the oldest first: all last equally long
+        self._by_impu: dict[str, Registration | tuple[Registration, ...]] = {}  # several UEs may share an identity
+        # The oldest first: all last equally long. A dict would search for its first key among all that have been there.
+        self._pending: OrderedDict[tuple[Impi, Impu], PendingAuthentication] = OrderedDict()
         self._timers: dict[str, float] = {}  # by registration key: when its timer will fire
         self.is_await_auth_timer_set = False
 
@@ -99,11 +104,15 @@ class ScscfState:
 
     def registrations(self, impu: str) -> tuple[Registration, ...]:
         """All registrations that an identity belongs to, expired ones too until their timer has fired."""
-        return tuple(self._registrations[key] for key in self._by_impu.get(impu, ()))
+        found = self._by_impu.get(impu, ())
+        return (found,) if isinstance(found, Registration) else found
 
     def registration(self, impi: str, impu: str) -> Registration | None:
         """The registration of a private identity that a public one belongs to."""
-        return next((found for found in self.registrations(impu) if found.impi == impi), None)
+        found = self._by_impu.get(impu, ())
+        if isinstance(found, Registration):
+            return found if found.impi == impi else None
+        return next((registration for registration in found if registration.impi == impi), None)
 
     def by_key(self, key: str) -> Registration | None:
         """The registration of this store key."""
@@ -114,7 +123,8 @@ class ScscfState:
         self.remove(registration)
         self._registrations[registration.key] = registration
         for impu in _impus(registration):
-            self._by_impu[impu] = (*self._by_impu.get(impu, ()), registration.key)
+            others = self.registrations(impu)
+            self._by_impu[impu] = (*others, registration) if others else registration
 
     def remove(self, registration: Registration) -> None:
         """Forget a registration."""
@@ -122,17 +132,17 @@ class ScscfState:
         if former is None:
             return
         for impu in _impus(former):
-            keys = tuple(key for key in self._by_impu[impu] if key != former.key)
-            if keys:
-                self._by_impu[impu] = keys
-            else:
+            others = tuple([found for found in self.registrations(impu) if found is not former])
+            if not others:
                 del self._by_impu[impu]
+            else:
+                self._by_impu[impu] = others if len(others) > 1 else others[0]
 
     # Expiry timers: at most one is needed per registration, however often the UE refreshes it
 
     def timer_needed(self, registration: Registration, now: float) -> float | None:
         """Say in how many seconds the next contact expires, unless a timer that fires before is already set."""
-        due = min(binding.expires_at for binding in registration.bindings)
+        due = min([binding.expires_at for binding in registration.bindings])
         if (armed := self._timers.get(registration.key)) is not None and armed <= due:
             return None
         self._timers[registration.key] = due
@@ -159,7 +169,7 @@ class ScscfState:
         """Remember a challenge in the place of an earlier one of the same user (5.4.1.2.1), or of the oldest one."""
         self.end_authentication(pending.impi, pending.impu)
         if len(self._pending) >= MAX_PENDING:
-            del self._pending[next(iter(self._pending))]
+            self._pending.popitem(last=False)
         self._pending[pending.impi, pending.impu] = pending
 
     def end_authentication(self, impi: Impi, impu: Impu) -> None:
@@ -175,5 +185,6 @@ class ScscfState:
         return next(iter(self._pending.values()), None)
 
 
-def _impus(registration: Registration) -> set[str]:
-    return {registration.impu, *(identity.impu for identity in registration.profile.identities)}
+def _impus(registration: Registration) -> list[Impu]:
+    impus = [identity.impu for identity in registration.profile.identities]  # which differ from each other
+    return impus if registration.impu in impus else [*impus, registration.impu]

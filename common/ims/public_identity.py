@@ -9,11 +9,13 @@ import re
 from typing import TYPE_CHECKING
 
 from opencscf.common.ims.identity import Impu
-from opencscf.common.sip.uri import SipUri, TelUri
+from opencscf.common.sip.uri import SipUri, TelUri, parse_uri
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# What an identity is mostly provisioned as, and is its own canonical text: nothing escaped, no port, no parameters.
+_CANONICAL = re.compile(r"sip:[A-Za-z0-9_.+\-]++@[a-z0-9.\-]++|tel:\+[0-9]++", re.ASCII)
 _GLOBAL_NUMBER = re.compile(r"\+[0-9]+", re.ASCII)
 _DIGITS = re.compile(r"[0-9]+", re.ASCII)
 
@@ -26,6 +28,11 @@ def impu_of(uri: SipUri | TelUri) -> Impu:
     if isinstance(uri, TelUri):
         return Impu(uri.canonical)
     return Impu(f"sip:{uri.userhost}")
+
+
+def impu_of_text(text: str) -> Impu:
+    """The same for a URI that is still text; ParseError if it is none."""
+    return Impu(text) if _CANONICAL.fullmatch(text) else impu_of(parse_uri(text))
 
 
 def forms_of(uri: SipUri | TelUri, domain: str) -> Iterator[Impu]:

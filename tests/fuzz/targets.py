@@ -27,7 +27,7 @@ from opencscf.diameter import codec, cx, rx
 from opencscf.diameter.codec import DiameterMessage, StreamDecoder
 from opencscf.diameter.dictionary import SESSION_ID
 from opencscf.diameter.results import Result
-from opencscf.scscf.profile import UserProfile
+from opencscf.scscf.profile import UserData, UserProfile
 
 FIXTURES: Final = Path(__file__).parents[1] / "fixtures"
 PROFILES: Final = Path(__file__).parents[1] / "scscf" / "profiles"
@@ -234,7 +234,7 @@ def _decode_in_pieces(data: bytes) -> None:
 
 def user_profile(data: bytes) -> None:
     """Read the profile that an HSS sends."""
-    profile = UserProfile.parse(data)
+    profile = UserData.parse(data).profile
     assert profile.identities
     assert UserProfile.from_json(profile.to_json()) == profile
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from opencscf.common.errors import ParseError
 from opencscf.common.ims.identity import Impu
-from opencscf.scscf.profile import MAX_USER_DATA_BYTES, PublicIdentity, UserProfile
+from opencscf.common.ims.public_identity import impu_of
+from opencscf.common.sip.uri import parse_uri
+from opencscf.scscf.profile import MAX_USER_DATA_BYTES, PublicIdentity, UserData, UserProfile
 
 PROFILES = Path(__file__).parent / "profiles"
 
@@ -47,14 +49,14 @@ def identity(uri: str, impu: str | None = None, *, barred: bool = False) -> Publ
     ],
 )
 def test_parse(name: str, identities: list[PublicIdentity]) -> None:
-    profile = UserProfile.parse((PROFILES / f"{name}.xml").read_bytes())
+    profile = UserData.parse((PROFILES / f"{name}.xml").read_bytes()).profile
     assert profile == UserProfile(tuple(identities))
     assert UserProfile.from_json(profile.to_json()) == profile
 
 
 def test_default_identity_is_the_first_that_is_not_barred() -> None:
     """SR-10."""
-    profile = UserProfile.parse((PROFILES / "lab.xml").read_bytes())
+    profile = UserData.parse((PROFILES / "lab.xml").read_bytes()).profile
     assert [found.uri for found in profile.associated] == ["sip:15550000001@ims.test", "tel:+1-555-000-0001"]
     assert profile.find("tel:+15550000001") is profile.identities[2]
     assert profile.find("tel:+15550000002") is None
@@ -84,18 +86,40 @@ BOMB = b"""<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b
 )
 def test_unusable(user_data: bytes, reason: str) -> None:
     with pytest.raises(ParseError) as fault:
-        UserProfile.parse(user_data)
+        UserData.parse(user_data)
     assert fault.value.reason.startswith(reason)  # the rest of it is expat's
 
 
 @given(st.one_of(st.binary(), st.text().map(lambda text: f"<a>{text}</a>".encode(errors="replace"))))
 def test_any_bytes(user_data: bytes) -> None:
     with pytest.raises(ParseError):
-        UserProfile.parse(user_data)
+        UserData.parse(user_data)
 
 
 def test_deep_nesting_is_survived() -> None:
     with pytest.raises(ParseError):
-        UserProfile.parse(b"<a>" * 50_000 + b"</a>" * 30_000)
+        UserData.parse(b"<a>" * 50_000 + b"</a>" * 30_000)
     with pytest.raises(ParseError):
-        UserProfile.parse(b"<a>" * 30_000 + b"</a>" * 30_000)
+        UserData.parse(b"<a>" * 30_000 + b"</a>" * 30_000)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "sip:15550000001@ims.test",
+        "sip:Alice.B+c_d-e@ims.test",
+        "sip:alice@IMS.test",
+        "SIP:alice@ims.test",
+        "sips:alice@ims.test",
+        "sip:%61lice@ims.test",
+        "sip:alice@ims.test:5060",
+        "sip:alice@ims.test;user=phone",
+        "tel:+15550000001",
+        "tel:+1-555",
+        "TEL:+1555",
+        "tel:1555;phone-context=ims.test",
+    ],
+)
+def test_known_by_canonical_text(uri: str) -> None:
+    """CX-09: whether or not the text has to be taken apart for it."""
+    assert PublicIdentity.of(uri, is_barred=False) == PublicIdentity(uri, impu_of(parse_uri(uri)))

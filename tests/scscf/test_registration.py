@@ -30,8 +30,7 @@ KEY = "001010000000001@ims.test sip:001010000000001@ims.test"
 PATH = "<sip:token@pcscf.ims.test;lr>"
 TAIL = (
     ("Service-Route", "<sip:orig@scscf.ims.test:6060;lr>"),
-    ("P-Associated-URI", "<sip:15550000001@ims.test>"),
-    ("P-Associated-URI", "<tel:+1-555-000-0001>"),
+    ("P-Associated-URI", "<sip:15550000001@ims.test>, <tel:+1-555-000-0001>"),
 )
 
 
@@ -120,7 +119,7 @@ def test_profile_of_a_reregistration_is_taken(registrar: Registrar, ue: Ue) -> N
     registrar.register(ue)
     profile = PROFILE.replace(b"tel:+1-555-000-0001", b"tel:+1-555-000-0009")
     _, actions = registrar.receive(refresh(ue, 3), ServerAssignmentAnswer(Result.SUCCESS, profile))
-    assert ("P-Associated-URI", "<tel:+1-555-000-0009>") in actions[0].headers
+    assert ("P-Associated-URI", "<sip:15550000001@ims.test>, <tel:+1-555-000-0009>") in actions[0].headers
     state = registrar.core._state
     assert state.registrations("tel:+15550000009")
     assert not state.registrations("tel:+15550000001")
