@@ -1,17 +1,17 @@
 """The P- header fields of the IMS and what of them may cross to and from a UE (RFC 3323, 3325, 7315; TS 24.229 4.4).
 
-Not covered: what operators tell each other in P-Charging-Vector (orig-ioi, term-ioi), Privacy services other than id.
+Not covered: who adds which inter-operator identifiers to P-Charging-Vector and when, Privacy services other than id.
 """
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from opencscf.common.errors import ParseError
 from opencscf.common.sip.headers import NameAddr
-from opencscf.common.sip.params import Params, is_token, parse_params, quote
+from opencscf.common.sip.params import NO_PARAMS, QUOTED, TOKEN_CHARS, Params, is_token, parse_params, quote, unquote
 
 if TYPE_CHECKING:
     from opencscf.common.sip.message import Message
@@ -36,8 +36,12 @@ _UNTRUSTED: Final = frozenset(name.lower() for name in (*CHARGING, *TRUST_DOMAIN
 _HIDDEN: Final = frozenset(name.lower() for name in (*CHARGING, *LOCATION))
 
 
-@dataclass(frozen=True, slots=True)
-class ChargingVector:
+_IPV6: Final = re.compile(r"\[[0-9A-Fa-f:.]++\]")
+_NETWORK: Final = re.compile(rf"({QUOTED}|[^;]*+)(;.*)?", re.DOTALL)
+_ACCESS: Final = re.compile(rf"([{TOKEN_CHARS}]++)\s*+(;.*)?", re.DOTALL | re.ASCII)
+
+
+class ChargingVector(NamedTuple):
     """P-Charging-Vector (RFC 7315 4.6): what correlates the charging records of one session."""
 
     params: Params
@@ -50,10 +54,10 @@ class ChargingVector:
     @classmethod
     def parse(cls, text: str) -> ChargingVector:
         """Read the header field value; ParseError if it has no icid-value."""
-        vector = cls(parse_params(f";{text}"))
-        if not vector.params.get("icid-value"):
+        params = parse_params(f";{text}")
+        if not params.get("icid-value"):
             raise ParseError("P-Charging-Vector without icid-value")
-        return vector
+        return cls(params)
 
     @property
     def icid_value(self) -> str:
@@ -65,13 +69,91 @@ class ChargingVector:
         """The host that made the icid-value."""
         return self.params.get("icid-generated-at")
 
+    @property
+    def orig_ioi(self) -> str | None:
+        """The operator of the caller's side."""
+        return self.params.get("orig-ioi")
+
+    @property
+    def term_ioi(self) -> str | None:
+        """The operator of the callee's side."""
+        return self.params.get("term-ioi")
+
+    def with_param(self, name: str, value: str) -> ChargingVector:
+        """Return a copy with a parameter set, quoted where it is no token."""
+        return ChargingVector(self.params.replaced(name, _gen_value(value)))
+
     def __str__(self) -> str:
-        return str(self.params).removeprefix(";")
+        return str(self.params)[1:]
+
+
+class ChargingFunctionAddresses(NamedTuple):
+    """P-Charging-Function-Addresses (RFC 7315 4.5): where charging records go, the first one first."""
+
+    ccf: tuple[str, ...] = ()
+    ecf: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, elements: list[str]) -> ChargingFunctionAddresses:
+        """Read the elements of the header field, in which the second address has a name of its own or not (5.5)."""
+        found: dict[str, list[str]] = {"ccf": [], "ecf": [], "ccf-2": [], "ecf-2": []}
+        for element in elements:
+            params = parse_params(f";{element}")
+            for name, value in params:
+                if value and (of_kind := found.get(name.lower())) is not None:
+                    of_kind.append(unquote(value))
+        return cls(tuple(found["ccf"] + found["ccf-2"]), tuple(found["ecf"] + found["ecf-2"]))
+
+    def __str__(self) -> str:
+        kinds = (("ccf", self.ccf), ("ecf", self.ecf))
+        return "; ".join([f"{name}={_gen_value(host)}" for name, hosts in kinds for host in hosts])
+
+
+class AccessNetworkInfo(NamedTuple):
+    """One element of P-Access-Network-Info (RFC 7315 4.4): an access type or class, and where the user is."""
+
+    access: str
+    params: Params = NO_PARAMS
+
+    @classmethod
+    def parse(cls, text: str) -> AccessNetworkInfo:
+        """Read one element."""
+        match = _ACCESS.fullmatch(text.strip())
+        if match is None:
+            raise ParseError("malformed P-Access-Network-Info")
+        return cls(match[1], parse_params(match[2] or ""))
+
+    @property
+    def is_network_provided(self) -> bool:
+        """Whether it is the network that says so, not the UE (5.4)."""
+        return self.params.has("network-provided")
+
+    def __str__(self) -> str:
+        return f"{self.access}{self.params}"
 
 
 def visited_network_id(network: str) -> str:
     """Write a P-Visited-Network-ID value, quoted because most identifiers hold characters that no token may."""
     return quote(network)
+
+
+def visited_networks(message: Message) -> list[str]:
+    """Read P-Visited-Network-ID (RFC 7315 4.3): the networks' names without quotes."""
+    networks = []
+    for text in message.values("P-Visited-Network-ID"):
+        match = _NETWORK.fullmatch(text)
+        networks.append(unquote(match[1].strip()) if match else text.partition(";")[0].strip())
+    return networks
+
+
+def access_networks(message: Message) -> list[AccessNetworkInfo]:
+    """Read P-Access-Network-Info: what the UE says, the network, or both."""
+    return [AccessNetworkInfo.parse(text) for text in message.values("P-Access-Network-Info")]
+
+
+def charging_functions(message: Message) -> ChargingFunctionAddresses:
+    """Read P-Charging-Function-Addresses."""
+    return ChargingFunctionAddresses.parse(message.values("P-Charging-Function-Addresses"))
 
 
 def called_party(message: Message) -> NameAddr | None:
@@ -129,8 +211,9 @@ def _remove_network_provided_access(message: Message) -> None:
 
 
 def _words(privacy: str) -> set[str]:
-    return {word.strip().lower() for word in privacy.replace(",", ";").split(";")}
+    return {word.strip() for word in privacy.lower().replace(",", ";").split(";")}
 
 
 def _gen_value(text: str) -> str:
-    return text if is_token(text) else quote(text)
+    """Write a token, an IPv6 address in brackets, or else a quoted-string (RFC 3261 25.1)."""
+    return text if is_token(text) or _IPV6.fullmatch(text) else quote(text)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from opencscf.common.errors import ParseError
 from opencscf.common.ims.identity import Impi, Impu
+from opencscf.common.ims.pheaders import visited_networks
 from opencscf.common.ims.public_identity import impu_of
 from opencscf.common.sip.headers import Credentials
-from opencscf.common.sip.params import unquote
 from opencscf.common.sip.uri import SipUri
 
 if TYPE_CHECKING:
     from opencscf.common.sip.headers import NameAddr
     from opencscf.common.sip.message import Request
     from opencscf.common.sip.uri import TelUri
+
+
+_SCHEME = re.compile(r"(\S++)\s++\S")
 
 
 class Register(NamedTuple):
@@ -63,24 +67,22 @@ class Register(NamedTuple):
     @property
     def visited_network(self) -> str:
         """The name of the visited network without quotes (RFC 7315 4.3), "" if it is not given."""
-        values = self.request.values("P-Visited-Network-ID")
-        if not values:
+        networks = visited_networks(self.request)
+        if not networks:
             return ""
-        text = values[0].strip()
-        if not text.isprintable():
+        if not networks[0].isprintable():
             raise ParseError("the visited network is not printable text")
-        if text.startswith('"') and (end := text.find('"', 1)) > 0:
-            return unquote(text[: end + 1])
-        return text.partition(";")[0].strip()
+        return networks[0]
 
 
 def digest_credentials(request: Request) -> Credentials | None:
     """Read the credentials that count, whatever stands beside them."""
     for line in request.get_all("Authorization"):
-        if line[:6].lower() == "digest":  # not all others are written as parameters: Bearer (RFC 8898) is not
-            credentials = Credentials.parse(line)
-            if credentials.scheme.lower() == "digest":
-                return credentials
+        match = _SCHEME.match(line)
+        if match is None:
+            raise ParseError("malformed Authorization")
+        if match[1].lower() == "digest":  # others need not be written as parameters: Bearer (RFC 8898) is not
+            return Credentials.parse(line)
     return None
 
 

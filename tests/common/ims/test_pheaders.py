@@ -7,14 +7,19 @@ from opencscf.common.ims.pheaders import (
     CHARGING,
     LOCATION,
     TRUST_DOMAIN_ONLY,
+    AccessNetworkInfo,
+    ChargingFunctionAddresses,
     ChargingVector,
+    access_networks,
     asserted_identities,
     associated_uris,
     called_party,
+    charging_functions,
     hide_from_ue,
     preferred_identities,
     remove_untrusted,
     visited_network_id,
+    visited_networks,
     wants_identity_hidden,
 )
 from opencscf.common.sip.message import Request
@@ -62,6 +67,69 @@ def test_charging_vector_without_icid_is_malformed(text: str) -> None:
 )
 def test_charging_vector_is_written(icid: str, text: str) -> None:
     assert str(ChargingVector.new(icid, "192.0.2.1")) == text
+
+
+def test_charging_vector_names_the_operators() -> None:
+    """RFC 7315 4.6."""
+    vector = ChargingVector.parse('icid-value=1; orig-ioi=home1.net;transit-ioi="a.1,b.2"')
+    assert (vector.orig_ioi, vector.term_ioi) == ("home1.net", None)
+    answered = vector.with_param("term-ioi", "home 2").with_param("orig-ioi", "home1.example")
+    assert str(answered) == 'icid-value=1;orig-ioi=home1.example;transit-ioi="a.1,b.2";term-ioi="home 2"'
+    assert answered.term_ioi == "home 2"
+
+
+@pytest.mark.parametrize(
+    ("text", "ccf", "ecf"),
+    [
+        pytest.param("ccf=192.0.2.1; ecf=192.0.2.2", ("192.0.2.1",), ("192.0.2.2",), id="one of each"),
+        pytest.param("ccf=[2001:db8::1]; ccf=[2001:db8::2]", ("[2001:db8::1]", "[2001:db8::2]"), (), id="a name twice"),
+        pytest.param(
+            'ccf-2="b";ccf="aaa://a";x, ECF=c;ecf-2=d', ("aaa://a", "b"), ("c", "d"), id="5.5 the second by its name"
+        ),
+        pytest.param("", (), (), id="none"),
+    ],
+)
+def test_charging_functions(text: str, ccf: tuple[str, ...], ecf: tuple[str, ...]) -> None:
+    """RFC 7315 4.5."""
+    addresses = charging_functions(message(("P-Charging-Function-Addresses", text)))
+    assert addresses == (ccf, ecf)
+    if text:
+        assert ChargingFunctionAddresses.parse([str(addresses)]) == addresses
+
+
+def test_charging_functions_are_written() -> None:
+    addresses = ChargingFunctionAddresses(("[2001:db8::1]", "aaa://a;b"), ("ecf.ims.test",))
+    assert str(addresses) == 'ccf=[2001:db8::1]; ccf="aaa://a;b"; ecf=ecf.ims.test'
+
+
+def test_access_networks() -> None:
+    """RFC 7315 4.4 and 5.4."""
+    text = "3GPP-E-UTRAN-FDD; utran-cell-id-3gpp=0010100010000019B, IEEE-802.11;i-wlan-node-id=00;network-provided"
+    cell, wlan = access_networks(message(("P-Access-Network-Info", text)))
+    assert (cell.access, cell.params.get("utran-cell-id-3gpp")) == ("3GPP-E-UTRAN-FDD", "0010100010000019B")
+    assert (cell.is_network_provided, wlan.is_network_provided) == (False, True)
+    assert str(wlan) == "IEEE-802.11;i-wlan-node-id=00;network-provided"
+    assert AccessNetworkInfo.parse("3GPP-GERAN") == ("3GPP-GERAN", ())
+    for malformed in ("", ";a=b", "a b", "a;=", '"a"'):
+        with pytest.raises(ParseError):
+            AccessNetworkInfo.parse(malformed)
+
+
+def test_visited_networks() -> None:
+    """RFC 7315 4.3: tokens or quoted-strings; what is neither is read as far as it goes."""
+    text = 'other.net, "Visited, \\"1\\"";x=y, ims.test ;z, "a" b'
+    assert visited_networks(message(("P-Visited-Network-ID", text))) == [
+        "other.net",
+        'Visited, "1"',
+        "ims.test",
+        '"a" b',
+    ]
+    assert visited_networks(message()) == []
+
+
+def test_empty_associated_uri() -> None:
+    """RFC 7315 4.1: the header field may be there without any URI."""
+    assert associated_uris(message(("P-Associated-URI", ""))) == []
 
 
 def test_visited_network_id_is_quoted() -> None:

@@ -57,6 +57,12 @@ def test_unprintable_names() -> None:
         _ = Register.parse(make_register(("P-Visited-Network-ID", '"ims\udcff"'))).visited_network
 
 
+@pytest.mark.parametrize("credentials", ["", "nonsense", "Digest", "Digest nonsense"])
+def test_malformed_credentials(credentials: str) -> None:
+    with pytest.raises(ParseError):
+        Register.parse(make_register(("Authorization", credentials)))
+
+
 @pytest.mark.parametrize("to", ["<tel:+1555>", "<sip:ims.test>", "isbn:2983792873"])
 def test_no_private_identity(to: str) -> None:
     """RFC 4475 3.3.4: the last one is no 416, which is about the Request-URI."""
