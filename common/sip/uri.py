@@ -37,10 +37,14 @@ _SIP_URI: Final = re.compile(
     rf"(?:\?({_HEADER_CHARS}+=(?:{_HEADER_CHARS}*)(?:&{_HEADER_CHARS}+=(?:{_HEADER_CHARS}*))*))?",
     re.ASCII,
 )
+_ISUB_CHARS: Final = rf"(?:[{_UNRESERVED}/?:@&=+$,]++|{_ESCAPED})"  # uric, but for the semicolon that ends it
 _TEL_URI: Final = re.compile(
-    rf"[Tt][Ee][Ll]:(\+[0-9\-.()]++|[0-9A-Fa-f*#\-.()]++)((?:;[A-Za-z0-9\-]++(?:={_PARAM_CHARS}+)?)*)",
+    r"[Tt][Ee][Ll]:(\+[\-.()]*+[0-9][0-9\-.()]*+|[\-.()]*+[0-9A-Fa-f*#][0-9A-Fa-f*#\-.()]*+)"
+    rf"((?:;(?:[Ii][Ss][Uu][Bb]={_ISUB_CHARS}+|(?![Ii][Ss][Uu][Bb]=)[A-Za-z0-9\-]++(?:={_PARAM_CHARS}+)?))*)",
     re.ASCII,
 )
+_NOT_IN_USER: Final = re.compile(rf"[^{_UNRESERVED}&=+$,;?/%]")
+_TEL_PARAMS_FIRST: Final = {"isub": 0, "ext": 1, "phone-context": 2}  # RFC 3966 3; the others by name
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*+):")
 _ESCAPE: Final = re.compile(_ESCAPED)
 _EXTRA_COLON: Final = re.compile(r":::(?=[0-9]++\.)")  # which the grammar of RFC 3261 allows (RFC 5118 4.10)
@@ -110,7 +114,7 @@ class SipUri(NamedTuple):
         """The telephone number in the user part if `user=phone` says that it is one (19.1.6), else None."""
         if self.user is None or (self.params.get("user") or "").lower() != "phone":
             return None
-        match = _TEL_URI.fullmatch(f"tel:{_unescaped(self.user)}")
+        match = _TEL_URI.fullmatch(f"tel:{_unescaped(self.user).replace('%23', '#')}")
         return _tel_uri(match) if match else None
 
     def with_param(self, name: str, value: str | None = None) -> SipUri:
@@ -186,8 +190,11 @@ class TelUri(NamedTuple):
         )
 
     def to_sip(self, host: str) -> SipUri:
-        """Return the SIP URI with `user=phone` for this number in a domain (RFC 3261 19.1.6)."""
-        user = f"{self.digits}{self.params}".replace("#", "%23")
+        """Return the SIP URI with `user=phone` for this number in a domain, the same for equal numbers (19.1.6)."""
+        comparable = _comparable_tel_params(self.params)
+        ordered = sorted(comparable, key=lambda name: (_TEL_PARAMS_FIRST.get(name, len(_TEL_PARAMS_FIRST)), name))
+        params = Params([(name, comparable[name] or None) for name in ordered])
+        user = _NOT_IN_USER.sub(lambda char: f"%{ord(char[0]):02X}", f"{self.digits}{params}")
         return SipUri("sip", user, None, host, params=Params([("user", "phone")]))
 
     def __str__(self) -> str:
@@ -300,7 +307,8 @@ def _params_match(ours: dict[str, str], theirs: dict[str, str]) -> bool:
 
 
 def _comparable_context(context: str) -> str:
-    return context.translate(_VISUAL_SEPARATORS) if context.startswith("+") else context.lower()
+    """A number without visual separators, or a domain, whose last dot changes nothing (RFC 3966 4, 5.1.5)."""
+    return context.translate(_VISUAL_SEPARATORS) if context.startswith("+") else context.lower().removesuffix(".")
 
 
 def _comparable_tel_params(params: Params) -> dict[str, str]:

@@ -103,6 +103,9 @@ def test_tel_uri(text: str, uri: TelUri) -> None:
         pytest.param("sip:a@b>", 400, id="angle bracket"),
         pytest.param("\u017fip:a@b", 400, id="a letter that only looks like an s"),
         pytest.param("tel:abc;x=<", 400, id="malformed tel"),
+        pytest.param("tel:+-()", 400, id="3966-3 a global number without a digit"),
+        pytest.param("tel:.-;phone-context=+1", 400, id="3966-3 a local number without a digit"),
+        pytest.param("tel:+1;x=a?b", 400, id="3966-3 a question mark is only isub's"),
         pytest.param("urn:service:sos", 416, id="another scheme"),
         pytest.param("nobodyKnowsThisScheme:totallyopaquecontent", 416, id="4475-3.3.2 unknown scheme"),
     ],
@@ -192,6 +195,20 @@ def test_different_sip_uris(one: str, other: str) -> None:
         pytest.param("tel:+1;ext=12", "tel:+1", False, id="extension on one side"),
         pytest.param("tel:+1;isub=a;ext=3", "tel:+1;ext=3;isub=A", True, id="order of parameters"),
         pytest.param("tel:+1", "sip:+1@b;user=phone", False, id="sip"),
+        pytest.param("tel:+1;ISUB=a?b@c,d=e", "tel:+1;isub=A?B@C,D=E", True, id="subaddress of any characters"),
+        pytest.param("tel:+1;isub=1", "tel:+1;isub=2", False, id="another subaddress"),
+        pytest.param("tel:+1;isub=1", "tel:+1", False, id="subaddress on one side"),
+        pytest.param("tel:+1;x=A", "tel:+1;X=a", True, id="values in any case"),
+        pytest.param("tel:+1;x=%41", "tel:+1;x=a", True, id="an escape in vain"),
+        pytest.param("tel:+1;x", "tel:+1", False, id="any parameter on one side"),
+        pytest.param("tel:7AbC*#;phone-context=+1", "tel:7aBc*#;phone-context=+1", True, id="hexadecimal digits"),
+        pytest.param(
+            "tel:1;phone-context=a.example.", "tel:1;phone-context=a.example", True, id="last dot of a domain"
+        ),
+        pytest.param("tel:1;phone-context=a.example", "tel:1;phone-context=b.example", False, id="another domain"),
+        pytest.param("tel:1;phone-context=+1", "tel:1;phone-context=+2", False, id="another prefix"),
+        pytest.param("tel:1", "tel:1;phone-context=+1", False, id="context on one side"),
+        pytest.param("tel:+1;phone-context=+1", "tel:+1", False, id="a context that a global number needs not"),
     ],
 )
 def test_equivalence_of_tel_uris(one: str, other: str, equivalent: bool) -> None:  # noqa: FBT001 - a table's column
@@ -303,3 +320,24 @@ def outcome(parse: Callable[[str], object], text: str) -> object:
 def test_usual_and_general_form_agree(text: str) -> None:
     assert outcome(parse_uri, text) == outcome(uri_module._parse_any, text)
     assert outcome(parse_uri, f"sip:{text}") == outcome(uri_module._parse_any, f"sip:{text}")
+
+
+@pytest.mark.parametrize(
+    ("text", "sip"),
+    [
+        pytest.param("tel:+1-201-555", "sip:+1201555@b;user=phone", id="3261-19.1.6 no visual separators"),
+        pytest.param("tel:*31#;phone-context=+1", "sip:*31%23;phone-context=+1@b;user=phone", id="25.1 # is escaped"),
+        pytest.param(
+            "tel:7A;x-y=Z;phone-context=A.example;b;EXT=1-2;isub=Q",
+            "sip:7a;isub=q;ext=12;phone-context=a.example;b;x-y=z@b;user=phone",
+            id="3261-19.1.6, 3966-3 lower case and order",
+        ),
+        pytest.param("tel:+1;x=[:]", "sip:+1;x=%5B%3A%5D@b;user=phone", id="25.1 what a user part may not hold"),
+    ],
+)
+def test_telephone_number_as_sip_uri(text: str, sip: str) -> None:
+    uri = TelUri.parse(text).to_sip("b")
+    assert str(uri) == sip
+    assert parse_uri(sip) == uri
+    assert uri.tel is not None
+    assert uri.tel.digits == TelUri.parse(text).digits
