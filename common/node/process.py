@@ -41,7 +41,7 @@ from opencscf.common.node.health import HealthServer
 from opencscf.common.node.log import Log
 from opencscf.common.node.runtime import Asker, Reply, Runtime
 from opencscf.common.node.settings import NodeSettings
-from opencscf.common.node.store import MemoryStore, SqliteStore, Store
+from opencscf.common.node.store import NoStore, SqliteStore, Store
 from opencscf.common.node.trace import Trace, host_port
 from opencscf.common.sip.flow import Transport
 from opencscf.common.sip.proxy import OwnUris
@@ -348,7 +348,7 @@ def _open_endpoint(loop: asyncio.AbstractEventLoop, settings: NodeSettings) -> S
 
 
 def _open_store(loop: asyncio.AbstractEventLoop, settings: NodeSettings) -> Store:
-    return SqliteStore(loop, settings.store.path) if settings.store.path is not None else MemoryStore()
+    return SqliteStore(loop, settings.store.path) if settings.store.path is not None else NoStore()
 
 
 def _asker_of(store: Store) -> Asker:

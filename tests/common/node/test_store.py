@@ -14,7 +14,7 @@ import uvloop
 
 from opencscf.common.errors import PeerUnavailable, StartupError
 from opencscf.common.node import store as module
-from opencscf.common.node.store import MemoryStore, SqliteStore, Store
+from opencscf.common.node.store import NoStore, SqliteStore, Store
 
 
 async def save(store: Store, key: str, value: dict[str, Any] | None, kind: str = "registration") -> None:
@@ -43,8 +43,7 @@ def with_store(path: Path, use: Callable[[SqliteStore], Any]) -> None:
     uvloop.run(scenario())
 
 
-@pytest.mark.parametrize("is_durable", [True, False])
-def test_records_are_kept_replaced_and_forgotten(tmp_path: Path, is_durable: bool) -> None:  # noqa: FBT001
+def test_records_are_kept_replaced_and_forgotten(tmp_path: Path) -> None:
     async def use(store: Store) -> None:
         await save(store, "b", {"n": 1})
         await save(store, "a", {"n": 2, "text": "é\udce9"})
@@ -57,10 +56,30 @@ def test_records_are_kept_replaced_and_forgotten(tmp_path: Path, is_durable: boo
         assert list(store.load("other")) == [("a", {})]
         assert list(store.load("nothing")) == []
 
-    if is_durable:
-        with_store(tmp_path / "node.db", use)
-    else:
-        asyncio.run(use(MemoryStore()))
+    with_store(tmp_path / "node.db", use)
+
+
+def test_a_node_without_a_store_forgets_at_once() -> None:
+    async def use(store: Store) -> None:
+        await save(store, "a", {"n": 1})
+        await save(store, "a", None)
+        assert list(store.load("registration")) == []
+        await store.close()
+
+    asyncio.run(use(NoStore()))
+
+
+def test_the_last_of_several_changes_in_one_commit_counts(tmp_path: Path) -> None:
+    async def use(store: SqliteStore) -> None:
+        for n in range(3):
+            store.save("registration", "kept", {"n": n}, lambda _: None)
+            store.save("registration", "gone", {"n": n}, lambda _: None)
+        store.save("registration", "gone", None, lambda _: None)
+        store.save("registration", "back", None, lambda _: None)
+        await save(store, "back", {"n": 9})
+        assert list(store.load("registration")) == [("back", {"n": 9}), ("kept", {"n": 2})]
+
+    with_store(tmp_path / "node.db", use)
 
 
 def modes_in(folder: Path) -> list[int]:
