@@ -89,7 +89,7 @@ async def _register(
         retry_after = ("Retry-After", str(RETRY_AFTER_S))
         return [Respond(register, 503, reason, (retry_after,)), _refused(register, impu, 503, reason)]
     token = known.token if known is not None else pcscf.ids.token()
-    request = _towards_home(pcscf, register, credentials, token)
+    request = _towards_home(pcscf, register, credentials, token, is_outbound=_is_outbound(register, contact))
     try:
         response = await FinalResponse(Forward((Branch(request),), None, _relay_provisional))
     except PeerUnavailable as failure:
@@ -104,12 +104,19 @@ async def _register(
     return [Relay(for_ue(response)), *outcome]
 
 
-def _towards_home(pcscf: PcscfState, register: Request, credentials: Credentials | None, token: str) -> Request:
+def _is_outbound(register: Request, contact: NameAddr | None) -> bool:
+    """Whether the UE wants to be reached over this flow, and we are the one who has it (RFC 5626 5.1)."""
+    return contact is not None and contact.get("reg-id") is not None and len(register.values("Via")) == 1
+
+
+def _towards_home(
+    pcscf: PcscfState, register: Request, credentials: Credentials | None, token: str, *, is_outbound: bool
+) -> Request:
     """Edit a REGISTER as the home network wants it (5.2.2.1, 5.2.2.2)."""
     request = register.copy()
     clean_register(request)
     mark_unprotected(request, credentials)
-    request.append("Path", f"<sip:{token}@{pcscf.path_address}>")  # PR-01
+    request.append("Path", f"<sip:{token}@{pcscf.path_address}{';ob' if is_outbound else ''}>")  # PR-01
     _add_option(request, "Require", "path")
     _add_option(request, "Supported", "path")
     request.append("P-Visited-Network-ID", pcscf.visited_network)  # PR-02

@@ -56,7 +56,7 @@ def on_request(pcscf: PcscfState, request: Request, now: float) -> Outcome:
     if side in {UE_SIDE, CORE_SIDE} and dot and request.to_tag is not None:
         return _within_dialog(pcscf, request, edited, token, now, is_from_ue=side == UE_SIDE)
     if name and side != UE_SIDE:
-        return _to_ue(pcscf, request, edited, name)
+        return _to_ue(pcscf, request, edited, name, is_outbound=routes[0].params.has("ob"))
     if request.method == "OPTIONS" and _is_for_us(pcscf, edited):
         return [Respond(request, 200)]  # a UE or a monitor looks whether we are there
     return _from_ue(pcscf, request, edited)
@@ -93,11 +93,11 @@ def _from_ue(pcscf: PcscfState, request: Request, edited: Request) -> list[Actio
     return _forward_initial(pcscf, request, Branch(edited), record_route, back, binding, identity, icid)
 
 
-def _to_ue(pcscf: PcscfState, request: Request, edited: Request, token: str) -> list[Action]:
+def _to_ue(pcscf: PcscfState, request: Request, edited: Request, token: str, *, is_outbound: bool) -> list[Action]:
     """Send a request down the flow over which its UE registered (5.2.6.4)."""
     binding = pcscf.registrations.get(token)
     if binding is None:
-        return _refuse(request, 404, "no registration for this Path")
+        return _refuse(request, 430 if is_outbound else 404, "no registration for this Path")  # RFC 5626 5.3.1
     assert request.flow is not None  # noqa: S101
     if pcscf.registrations.is_ue_flow(request.flow):  # somebody who has seen the token in a Record-Route
         return _refuse(request, 403, "a UE does not use the Path of another one")
@@ -109,7 +109,8 @@ def _to_ue(pcscf: PcscfState, request: Request, edited: Request, token: str) -> 
     clean_for_ue(edited)
     record_route = RecordRoute(f"{CORE_SIDE}.{binding.dialog_token}", f"{UE_SIDE}.{binding.dialog_token}")
     branch = Branch(edited, flow=binding.towards_ue)
-    return _forward_initial(pcscf, request, branch, record_route, FromUe(request, identity), binding, identity, icid)
+    back = FromUe(request, identity, unreachable=430 if is_outbound else 480)
+    return _forward_initial(pcscf, request, branch, record_route, back, binding, identity, icid)
 
 
 def _forward_initial(
@@ -239,16 +240,17 @@ class FromUe:
 
     request: Request
     identity: str | None = None  # None within a dialog
+    unreachable: int = 480  # what to say of a UE that cannot be reached
 
     def __call__(self, response: Response, now: float) -> list[Action]:
         """Pass one on."""
         return [self.passed(response)]
 
     def passed(self, response: Response) -> Action:
-        """Assert who answers; a UE that cannot be reached is not available, which is no fault of this node (PT-11)."""
+        """Assert who answers; that a UE cannot be reached is no fault of this node (PT-11, RFC 5626 5.3.1)."""
         status = response.status
         if status == 503:
-            return Respond(self.request, 480)
+            return Respond(self.request, self.unreachable)
         return Relay(from_ue(response, self.identity if 100 < status < 300 else None))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opencscf.common.sip.headers import NameAddr
 
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     from opencscf.common.ims.register import Register
     from opencscf.scscf.config import RegistrationTable
+
+
+OUTBOUND: Final = "outbound"  # the option tag (RFC 5626 11.4)
 
 
 class ContactBinding(NamedTuple):
@@ -74,7 +77,9 @@ def update(
         if request.expires != 0:
             return Rejected(400, "Contact * without Expires 0")
         return _stale(current, register) or ()
-    contacts = request.contacts
+    contacts = flows(register)
+    if isinstance(contacts, Rejected):
+        return contacts
     if len(contacts) > limits.max_contacts:
         return Rejected(403, f"more than {limits.max_contacts} contacts")
     for contact in contacts:
@@ -89,6 +94,37 @@ def update(
         if expires_s > 0:
             current += (_bind(contact, register, now, expires_s),)
     return _newest(current, limits.max_contacts)
+
+
+def flows(register: Register) -> list[NameAddr] | Rejected:
+    """Return the contacts of a REGISTER, with reg-id only where the first hop keeps the flow it names (RFC 5626 6)."""
+    contacts = register.request.contacts
+    if all(contact.get("reg-id") is None for contact in contacts):
+        return contacts
+    path = register.request.path
+    if not path or not path[-1].sip_uri.params.has("ob"):  # the first hop's is the lowest
+        if _knows_outbound(register):
+            return Rejected(439, "")
+        return [contact.without_params("reg-id") for contact in contacts]
+    contacts = [contact if contact.get("+sip.instance") else contact.without_params("reg-id") for contact in contacts]
+    added = [contact for contact in contacts if register.requested_expires_s(contact) != 0]
+    if len(added) > 1 and any(contact.get("reg-id") is not None for contact in added):
+        return Rejected(400, "a flow and another contact in one REGISTER")
+    return contacts
+
+
+def is_outbound(register: Register) -> bool:
+    """Whether a REGISTER was taken by the rules of RFC 5626, of which its sender has to be told (6)."""
+    contacts = flows(register)
+    return (
+        not isinstance(contacts, Rejected)
+        and any(contact.get("reg-id") is not None for contact in contacts)
+        and _knows_outbound(register)
+    )
+
+
+def _knows_outbound(register: Register) -> bool:
+    return OUTBOUND in {value.lower() for value in register.request.values("Supported")}
 
 
 def _bind(contact: NameAddr, register: Register, now: float, expires_s: int) -> ContactBinding:
@@ -114,14 +150,14 @@ def _granted_expires_s(register: Register, contact: NameAddr, limits: Registrati
 
 def _is_same(registered: NameAddr, contact: NameAddr) -> bool:
     """Whether a contact takes another one's place: by its URI, or as the same flow of the same UE (RFC 5626 6)."""
-    if registered.sip_uri.equivalent(contact.sip_uri):
-        return True
     instance = contact.get("+sip.instance")
-    return (
-        bool(instance)
-        and registered.get("+sip.instance") == instance
-        and registered.get("reg-id") == contact.get("reg-id")
-    )
+    if instance and registered.get("+sip.instance") == instance:
+        known, flow = registered.get("reg-id"), contact.get("reg-id")
+        if known == flow:
+            return True
+        if known is not None and flow is not None:
+            return False  # two flows of one UE, which may give the same address for both
+    return registered.uri == contact.uri or registered.sip_uri.equivalent(contact.sip_uri)
 
 
 def _stale(bindings: Iterable[ContactBinding], register: Register) -> Rejected | None:

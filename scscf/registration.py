@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ORIGINATING_USER = "orig"  # in our Service-Route: what comes along it is from a user we serve (5.4.1.2.2F, 5.4.3.1)
 
 # sec-agree is between UE and P-CSCF; one that forgot to take it out need not cost the user the registration.
-_SUPPORTED = frozenset({"path", "sec-agree"})
+_SUPPORTED = frozenset({"path", bindings.OUTBOUND, "sec-agree"})
 
 
 async def on_register(register: Register, state: ScscfState, config: ScscfConfig, now: float) -> list[Action]:
@@ -160,6 +160,8 @@ def _headers(
         for binding in shared.live(now)
     ]
     headers += [("Path", line) for line in register.request.get_all("Path")]
+    if bindings.is_outbound(register):
+        headers.append(("Require", bindings.OUTBOUND))
     if registration is not None:
         headers.append(("Service-Route", service_route(config.scscf.server_name)))
         associated = ", ".join([f"<{identity.uri}>" for identity in registration.profile.associated])

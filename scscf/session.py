@@ -1,8 +1,8 @@
 """Requests other than REGISTER at the S-CSCF (TS 24.229 5.4.3, 5.4.4); whom a caller may reach: RFC 3841.
 
 Not covered: initial filter criteria and application servers, number translation (ENUM), services for unregistered
-users, sequential forking (the contacts that a caller may reach ring at once, whatever their q), GRUU, session timers,
-the reg event package, to which every phone subscribes after its registration: it hears that there is no notifier.
+users, an order by q (the contacts that a caller may reach ring at once unless he wants them in turn), GRUU, the reg
+event package, to which every phone subscribes after its registration: it hears that there is no notifier.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from opencscf.common.sip.params import NO_PARAMS
 from opencscf.common.sip.preferences import choose, directives
 from opencscf.common.sip.proxy import OwnUris, strip_own_routes
 from opencscf.common.sip.uri import SipUri
+from opencscf.scscf.forking import InTurn, has_flow, one_flow_each
 from opencscf.scscf.registration import ORIGINATING_USER
 
 if TYPE_CHECKING:
@@ -131,11 +132,23 @@ def _on_terminating_request(
     contacts = choose(request, contacts, lambda binding: binding.address)  # RFC 3841 7.2
     if not contacts:
         return refuse(request, 480, "caller wants none of callee's contacts", {"step": "terminating", "impu": impu})
-    if "no-fork" in directives(request):
-        del contacts[1:]
-    branches = tuple(_branch(copy, binding) for binding in contacts)
-    forward = Forward(branches, _record_route(request, _TERMINATING_SIDE))
+    forward = _fork(request, copy, contacts)
     return [forward, *_session_report("terminating", request, impu=impu, contacts=len(contacts))]
+
+
+def _fork(request: Request, copy: Request, contacts: list[ContactBinding]) -> Forward:
+    """Send a request to contacts the way the caller wants it (RFC 3841 9.1), and once to each UE (RFC 5626 7)."""
+    wishes = directives(request)
+    record_route = _record_route(request, _TERMINATING_SIDE)
+    if "no-fork" in wishes:
+        del contacts[1:]
+    chosen, other_flows = one_flow_each(contacts)
+    branches = [_branch(copy, binding) for binding in chosen]
+    if not other_flows and not ("sequential" in wishes and len(branches) > 1) and not has_flow(chosen):
+        return Forward(tuple(branches), record_route)
+    sets: list[tuple[Branch, ...]] = [(branch,) for branch in branches] if "sequential" in wishes else [tuple(branches)]
+    others = tuple(_branch(copy, binding) for binding in other_flows)
+    return Forward(sets[0], record_route, InTurn(request, record_route, sets[1:], others))
 
 
 def _served(copy: Request, state: ScscfState, config: ScscfConfig) -> tuple[str, tuple[Registration, ...]]:

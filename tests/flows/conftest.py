@@ -205,6 +205,7 @@ class Phone:
         self.contact = f"sip:{self.imsi}@{self.address[0]}:{self.address[1]}"
         self.usim = Usim(K, OPC)
         self.instance = ""  # +sip.instance of its Contact
+        self.flow = ""  # and reg-id
         self.headers: tuple[tuple[str, str], ...] = ()  # what it adds to its REGISTERs
         self._serial = 0
 
@@ -236,6 +237,7 @@ class Phone:
         """Send one REGISTER and return its final response."""
         blank = f'Digest username="{self.impi}",realm="{DOMAIN}",uri="sip:{DOMAIN}",nonce="",response=""'
         instance = f';+sip.instance="{self.instance}"' if self.instance else ""
+        instance += f";reg-id={self.flow}" if self.flow else ""
         self.send(
             self.request(
                 "REGISTER", f"sip:{DOMAIN}",

@@ -98,6 +98,23 @@ def test_a_softphone_registers_without_credentials(world: Any) -> None:
     assert not sent.has("Authorization")
 
 
+@pytest.mark.parametrize(
+    ("params", "hops", "has_ob"),
+    [
+        pytest.param(";reg-id=1", (), True, id="5626-5.1 a flow is wanted, and we have it"),
+        pytest.param("", (), False, id="5626-5.1 no flow is wanted"),
+        pytest.param(";reg-id=1", ("SIP/2.0/UDP 192.0.2.99;branch=z9hG4bKx",), False, id="5626-5.1 not the first hop"),
+    ],
+)
+def test_path_of_a_flow(world: Any, params: str, hops: tuple[str, ...], *, has_ob: bool) -> None:
+    contact = f'<sip:alice@192.0.2.101:5062>;+sip.instance="<urn:uuid:1>"{params}'
+    register = world.register(("Contact", contact))
+    for hop in hops:
+        register.append("Via", hop)
+    (path,) = forwarded(world, register).path
+    assert path.sip_uri.params.has("ob") is has_ob
+
+
 def test_ipv6_path(new_world: Any, settings: str) -> None:
     """PR-01."""
     world = new_world(settings.replace('address = "192.0.2.10"', 'address = "2001:db8::10", transports = ["tcp"]'))

@@ -338,6 +338,16 @@ def test_responses_of_the_ue_are_asserted(world: Any, called: str | None, assert
     assert handler(response, world.now) == [Relay(expected)]
 
 
+def test_a_flow_that_is_gone(world: Any) -> None:
+    """RFC 5626 5.3.1: another flow of the same UE may still do."""
+    gone = world.request("INVITE", ("Route", "<sip:gone@192.0.2.10;lr;ob>"), flow=world.scscf)
+    assert world.receive(gone) == refusal(gone, 430, "no registration for this Path")
+    token = world.registered().token
+    invite = world.request("INVITE", ("Route", f"<sip:{token}@192.0.2.10;lr;ob>"), flow=world.scscf)
+    handler = forward_of(world.receive(invite)).on_response
+    assert handler(world.answer(invite, 503), world.now)[0] == Respond(invite, 430)
+
+
 @pytest.mark.parametrize("status", [100, 302, 404, 603])
 def test_other_responses_of_the_ue_assert_nothing(world: Any, status: int) -> None:
     """PT-10 PG-01."""

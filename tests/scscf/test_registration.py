@@ -28,6 +28,7 @@ SAA = ServerAssignmentAnswer(Result.SUCCESS, PROFILE)
 DONE = ServerAssignmentAnswer(Result.SUCCESS)
 KEY = "001010000000001@ims.test sip:001010000000001@ims.test"
 PATH = "<sip:token@pcscf.ims.test;lr>"
+OUTBOUND_PATH = ("<sip:token@pcscf.ims.test;lr;ob>",)
 TAIL = (
     ("Service-Route", "<sip:orig@scscf.ims.test:6060;lr>"),
     ("P-Associated-URI", "<sip:15550000001@ims.test>, <tel:+1-555-000-0001>"),
@@ -319,14 +320,95 @@ def with_instance(address: str, instance: str = "1", reg_id: str = "") -> str:
     ],
 )
 def test_second_contact(registrar: Registrar, ue: Ue, first: str, second: str, bound: list[str] | None) -> None:
-    registrar.register(ue, contact=first)
-    registrar.receive(refresh(ue, 3, contact=second), DONE)
+    registrar.register(ue, contact=first, path=OUTBOUND_PATH)
+    registrar.receive(refresh(ue, 3, contact=second, path=OUTBOUND_PATH), DONE)
     names = {"own": ue.contact, "first": first, "same": second}
     found = contacts(registrar, ue)
     if bound is None:
         assert [contact.lower() for contact in found] == [second.lower()]
     else:
         assert found == [names.get(name, name) for name in bound]
+
+
+FLOW = with_instance("127.0.2.1", reg_id=";reg-id=1")
+
+
+@pytest.mark.parametrize(
+    ("contact", "path", "supported", "status", "bound", "required"),
+    [
+        pytest.param(FLOW, OUTBOUND_PATH, "path, outbound", 200, FLOW, ["outbound"], id="5626-6 a flow"),
+        pytest.param(FLOW, OUTBOUND_PATH, "path", 200, FLOW, [], id="5626-6 a UE that does not say so is not told"),
+        pytest.param(
+            FLOW,
+            (PATH,),
+            "outbound",
+            439,
+            None,
+            [],
+            id="5626-6 439 when the first hop keeps no flow, and the UE wants one",
+        ),
+        pytest.param(FLOW, (), "outbound", 439, None, [], id="5626-6 439 without Path"),
+        pytest.param(
+            FLOW,
+            ("<sip:ibcf.ims.test;lr;ob>", PATH),
+            "outbound",
+            439,
+            None,
+            [],
+            id="5626-6 only the first hop counts",
+        ),
+        pytest.param(FLOW, (PATH,), "path", 200, with_instance("127.0.2.1"), [], id="5626-6 reg-id is ignored"),
+        pytest.param(
+            "<sip:a@127.0.2.1>;reg-id=1",
+            OUTBOUND_PATH,
+            "outbound",
+            200,
+            "<sip:a@127.0.2.1>",
+            [],
+            id="5626-6 reg-id without an instance is ignored",
+        ),
+        pytest.param(
+            f"{FLOW}, <sip:b@127.0.2.1>", OUTBOUND_PATH, "outbound", 400, None, [], id="5626-6 a flow comes alone"
+        ),
+        pytest.param(
+            f"{FLOW}, <sip:b@127.0.2.1>;expires=0",
+            OUTBOUND_PATH,
+            "outbound",
+            200,
+            FLOW,
+            ["outbound"],
+            id="5626-6 but may take others away",
+        ),
+    ],
+)
+def test_outbound(
+    registrar: Registrar,
+    ue: Ue,
+    contact: str,
+    path: tuple[str, ...],
+    supported: str,
+    status: int,
+    bound: str | None,
+    required: list[str],
+) -> None:
+    authorization = ue.answer(registrar.challenge(ue))
+    request = ue.register(
+        2, authorization=authorization, contact=contact, path=path, headers=(("Supported", supported),)
+    )
+    _, answer = registrar.receive(request, *([SAA] if status == 200 else []))
+    assert answer[0].status == status
+    assert contacts(registrar, ue) == ([bound] if bound else [])
+    assert [value for name, value in answer[0].headers if name == "Require"] == required
+
+
+def test_two_flows_of_one_ue_may_have_one_address(registrar: Registrar, ue: Ue) -> None:
+    """RFC 5626 6: a flow is known by instance and reg-id, not by its URI."""
+    second = FLOW.replace("reg-id=1", "reg-id=2")
+    registrar.register(ue, contact=FLOW, path=OUTBOUND_PATH)
+    registrar.receive(refresh(ue, 3, contact=second, path=OUTBOUND_PATH), DONE)
+    assert contacts(registrar, ue) == [FLOW, second]
+    registrar.receive(refresh(ue, 4, contact=FLOW + ";expires=0", path=OUTBOUND_PATH))
+    assert contacts(registrar, ue) == [second]
 
 
 def test_all_contacts_are_listed(registrar: Registrar, ue: Ue) -> None:
