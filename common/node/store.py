@@ -127,9 +127,9 @@ class SqliteStore:
             for *_, done in jobs:
                 self._waiting -= 1
                 done(fault)
-        except BaseException:
-            self._loop.call_soon(self._tell, jobs, fault)  # a fault in one does not keep the others waiting
-            raise
+        finally:
+            if rest := tuple(jobs):  # a fault in one does not keep the others waiting
+                self._loop.call_soon(self._tell, iter(rest), fault)
 
     # ------------------------------------------------------------------ in the writer's thread
 
