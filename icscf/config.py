@@ -4,7 +4,14 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from opencscf.common.config import AtLeast, Fqdn, SipUriText
-from opencscf.common.node.settings import DnsSettings, HealthSettings, LogSettings, SipSettings, StoreSettings
+from opencscf.common.node.settings import (
+    DnsSettings,
+    HealthSettings,
+    LogSettings,
+    OverloadSettings,
+    SipSettings,
+    StoreSettings,
+)
 from opencscf.diameter.settings import DiameterSettings
 
 
@@ -34,4 +41,5 @@ class IcscfConfig:
     dns: DnsSettings = field(default_factory=DnsSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    overload: OverloadSettings = field(default_factory=OverloadSettings)
     store: StoreSettings = field(default_factory=StoreSettings)

@@ -11,6 +11,7 @@ from opencscf.common.node.settings import (
     ListenSettings,
     ListenTransport,
     LogSettings,
+    OverloadSettings,
     SipSettings,
     StoreSettings,
 )
@@ -55,6 +56,7 @@ class PcscfConfig:
     dns: DnsSettings = field(default_factory=DnsSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    overload: OverloadSettings = field(default_factory=OverloadSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
 
     @property

@@ -5,7 +5,14 @@ from typing import Annotated
 
 from opencscf.common.config import Fqdn, Range, Seconds, SipUriText
 from opencscf.common.errors import ConfigError
-from opencscf.common.node.settings import DnsSettings, HealthSettings, LogSettings, SipSettings, StoreSettings
+from opencscf.common.node.settings import (
+    DnsSettings,
+    HealthSettings,
+    LogSettings,
+    OverloadSettings,
+    SipSettings,
+    StoreSettings,
+)
 from opencscf.diameter.settings import DiameterSettings
 
 
@@ -46,4 +53,5 @@ class ScscfConfig:
     dns: DnsSettings = field(default_factory=DnsSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    overload: OverloadSettings = field(default_factory=OverloadSettings)
     store: StoreSettings = field(default_factory=StoreSettings)

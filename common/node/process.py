@@ -39,6 +39,7 @@ from opencscf.common.node.clock import TICK_S, Clock, SystemClock, TimerWheel
 from opencscf.common.node.garbage import CHECK_S, GarbageCollection
 from opencscf.common.node.health import HealthServer
 from opencscf.common.node.log import Log
+from opencscf.common.node.overload import INTERVAL_S, Begun, Ended, Overload
 from opencscf.common.node.runtime import Asker, Reply, Runtime
 from opencscf.common.node.settings import NodeSettings
 from opencscf.common.node.store import NoStore, SqliteStore, Store
@@ -214,11 +215,13 @@ async def _serve_sip(
         transports={Transport(name.upper()) for listener in settings.sip.listen for name in listener.transports},
         settings=settings.dns,
     )
+    overload = Overload(settings.overload, context.clock.now())
     stack = SipStack(
         ids=context.ids,
         timers=TimerValues(t1=timers.t1_s, t2=timers.t2_s, t4=timers.t4_s, timer_c=timers.timer_c_s),
         local_for=endpoint.local_for,
         max_udp_request_bytes=endpoint.max_udp_request_bytes if settings.sip.large_requests_over_tcp else None,
+        refuses=overload.refuses,
     )
     wheel: TimerWheel[tuple[object, Hashable]] = TimerWheel(start=context.clock.now())
     runtime = Runtime(
@@ -233,19 +236,22 @@ async def _serve_sip(
     )
     ticker = _Every(loop, TICK_S, runtime.tick)
     flusher = _Every(loop, FLUSH_S, log.flush)
+    watcher = _Every(loop, INTERVAL_S, lambda: _watch(overload, context))
     runtime.start()
     listening = _Listening(log)
     await endpoint.start(
-        Handlers(runtime.receive, runtime.malformed, runtime.failed, listening.lost, listening.reloaded)
+        Handlers(
+            runtime.receive, runtime.malformed, runtime.failed, listening.lost, listening.reloaded, overload.note_delay
+        )
     )
-    health.stack = stack
+    health.stack, health.overload = stack, overload
     garbage = GarbageCollection()
     garbage.hold_off()
     collector = _Every(loop, CHECK_S, garbage.check)
     log.info("ready", sip=",".join(host_port(address) for address in endpoint.addresses))
     await stopped.wait()
     log.info("stopping")
-    for repeated in (ticker, flusher, collector):
+    for repeated in (ticker, flusher, watcher, collector):
         repeated.cancel()
     garbage.resume()
     await endpoint.close()  # first, so that nothing new begins while the peers are taken leave of
@@ -253,10 +259,11 @@ async def _serve_sip(
 
 
 class _Health:
-    """What the health check tells; `stack` is there once SIP is served."""
+    """What the health check tells; `stack` and `overload` are there once SIP is served."""
 
     def __init__(self, name: str, node: Node, endpoint: SipEndpoint, clock: Clock) -> None:
         self.stack: SipStack | None = None
+        self.overload: Overload | None = None
         self._name = name
         self._node = node
         self._endpoint = endpoint
@@ -276,6 +283,8 @@ class _Health:
         if self.stack is not None:
             server, client = self.stack.server_transactions, self.stack.client_transactions
             lines["transactions"] = {"server": server, "client": client}
+        if self.overload is not None:
+            lines["overload"] = self.overload.counters()
         return {**lines, **self._node.status()}
 
 
@@ -313,6 +322,15 @@ class _Every:
         self._next = max(self._next + self._period_s, self._loop.time())
         self._handle = self._loop.call_at(self._next, self._run)
         self._call()
+
+
+def _watch(overload: Overload, context: Context) -> None:
+    """See whether there is too much to do, and tell when that begins and ends."""
+    news = overload.update(context.clock.now())
+    if isinstance(news, Begun):
+        context.log.warning("overload-begins", delay_ms=round(news.delay_s * 1000))
+    elif isinstance(news, Ended):
+        context.log.info("overload-ends", seconds=round(news.seconds, 1), refused=news.refused, admitted=news.admitted)
 
 
 async def _wait_for_peers(clients: Sequence[Client], stopped: asyncio.Event) -> None:

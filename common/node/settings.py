@@ -1,11 +1,14 @@
-"""The tables of every node's TOML file: [sip], [dns], [health], [log], [store]. Defaults open nothing but loopback."""
+"""The tables of every node's TOML file: [sip], [dns], [health], [log], [overload], [store].
+
+Defaults open nothing but loopback.
+"""
 
 import enum
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Protocol
 
-from opencscf.common.config import AtLeast, IpAddress, OrOne, Port, PortOrOff, Seconds, SpecificIpAddress
+from opencscf.common.config import AtLeast, IpAddress, OrOne, Port, PortOrOff, Range, Seconds, SpecificIpAddress
 from opencscf.common.errors import ConfigError
 from opencscf.common.node.connection_settings import ConnectionSettings, TlsSettings, WebSocketSettings
 
@@ -120,6 +123,15 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class OverloadSettings:
+    """[overload]: how long messages may wait to be read before new work is refused, and when that may come again."""
+
+    enabled: bool = True
+    target_delay_s: Annotated[float, Range(0.01, 5.0)] = 0.1
+    retry_after_s: Annotated[int, Range(1, 3600)] = 5  # to twice that, so that not all come back at once
+
+
+@dataclass(frozen=True, slots=True)
 class StoreSettings:
     """[store]: the file that survives a restart; without one, nothing does."""
 
@@ -147,6 +159,11 @@ class NodeSettings(Protocol):
     @property
     def log(self) -> LogSettings:
         """What to log."""
+        ...
+
+    @property
+    def overload(self) -> OverloadSettings:
+        """How much to take on."""
         ...
 
     @property

@@ -65,16 +65,19 @@ class SipStack:
         timers: TimerValues,
         local_for: Callable[[Target], tuple[str, int]],
         max_udp_request_bytes: Callable[[Hop], int] | None = None,
+        refuses: Callable[[Request], int | None] | None = None,
     ) -> None:
         """Take the source of branches and tags, the timer values and the listener address that faces a target.
 
         `max_udp_request_bytes` says from which size on a request to a UDP hop goes over TCP; without it none does.
+        `refuses` says for how many seconds a new request is turned away, because there is too much to do.
         """
         self._ids = ids
         self._timers = timers
         self._impatient = timers.with_another_target()
         self._local_for = local_for
         self._max_udp_request_bytes = max_udp_request_bytes
+        self._refuses = refuses
         self._table: TransactionTable[Leg, Exchange] = TransactionTable()
         self._now = 0.0  # of the input being worked on
 
@@ -105,8 +108,11 @@ class SipStack:
             return self._from_server(exchange, exchange.transaction.on_request(request))
         if request.method == "ACK":
             return [ToCore(request)] if proxy.validate(request) is None else []
-        if len(self._table.servers) >= MAX_SERVER_TRANSACTIONS:
-            return [self.stateless_response(request, 503, headers=(("Retry-After", str(RETRY_AFTER_S)),))]
+        retry_after_s = self._refuses(request) if self._refuses is not None else None
+        if retry_after_s is None and len(self._table.servers) >= MAX_SERVER_TRANSACTIONS:
+            retry_after_s = RETRY_AFTER_S
+        if retry_after_s is not None:
+            return [self.stateless_response(request, 503, headers=(("Retry-After", str(retry_after_s)),))]
         refusal = proxy.validate(request)
         exchange = self._open(request)
         if request.method == "CANCEL":

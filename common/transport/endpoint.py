@@ -58,6 +58,7 @@ class Handlers:
     failed: Callable[[Hop | Flow, str], None]
     lost: Callable[[Flow, str], None] = _not_heard  # a connection ended for a fault of the peer's, nothing else with it
     reloaded: Callable[[StartupError | None], None] = _not_heard  # certificate files changed; why they are no use
+    delayed: Callable[[float], None] = _not_heard  # how many seconds the oldest of the datagrams now read had waited
 
 
 class SipEndpoint:
@@ -100,7 +101,7 @@ class SipEndpoint:
     def _open(self, settings: ListenSettings) -> None:
         address = (settings.address, settings.port)
         if ListenTransport.UDP in settings.transports:
-            udp = UdpListener(self._loop, address, self._receive, self._malformed, self._failed)
+            udp = UdpListener(self._loop, address, self._receive, self._malformed, self._failed, self._delayed)
             self._udp.append(udp)
             address = udp.address  # with port 0, both transports get the same one
         for name in settings.transports:
@@ -230,6 +231,10 @@ class SipEndpoint:
     def _lost(self, flow: Flow, reason: str) -> None:
         if self._handlers is not None:
             self._handlers.lost(flow, reason)
+
+    def _delayed(self, delay_s: float) -> None:
+        if self._handlers is not None:
+            self._handlers.delayed(delay_s)
 
     def _reload(self, certificates: Certificates) -> None:
         """Use changed certificate files; those that are no use leave things as they were."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from opencscf.common.errors import ParseError, StartupError
 from opencscf.common.sip.flow import Flow, Transport
 from opencscf.common.sip.parser import parse
-from opencscf.common.transport.batch import open_batch
+from opencscf.common.transport.batch import note_arrivals, open_batch
 from opencscf.common.transport.stun import MAX_FIRST_OCTET, binding_response
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ _MEMINFO_DROPS: Final = 8  # Linux sock_diag.h: SK_MEMINFO_DROPS, the last of ni
 class UdpListener:
     """One bound UDP socket: received messages go to `receive`, what cannot be parsed to `malformed`.
 
-    `failed` hears what could not be sent, and why; never from within `send`.
+    `failed` hears what could not be sent, and why; never from within `send`. `delayed` hears of each batch how many
+    seconds its oldest datagram had waited to be read.
     """
 
     def __init__(
@@ -49,14 +50,17 @@ class UdpListener:
         receive: Callable[[Message, Flow], None],
         malformed: Callable[[bytes, ParseError, Flow], None],
         failed: Callable[[Hop | Flow, str], None],
+        delayed: Callable[[float], None],
     ) -> None:
         self.transport = Transport.UDP
         self._loop = loop
         self._receive = receive
         self._malformed = malformed
         self._failed = failed
+        self._delayed = delayed
         self._socket = bind(address, socket.SOCK_DGRAM, "udp")
         _enlarge_buffers(self._socket)
+        note_arrivals(self._socket)
         host, port = self._socket.getsockname()[:2]
         self.address: tuple[str, int] = (host, port)
         self.is_ipv6 = ":" in host
@@ -119,7 +123,10 @@ class UdpListener:
     def _on_readable(self) -> None:
         self._is_reading = True
         try:
-            for data, flow in self._batch.receive():
+            datagrams = self._batch.receive()
+            if datagrams:
+                self._delayed(self._batch.waited_s)
+            for data, flow in datagrams:
                 self.received += 1
                 self._take(data, flow)
                 if self._socket.fileno() < 0:

@@ -21,7 +21,7 @@ from opencscf.common.actions import Procedure, Respond, Save
 from opencscf.common.errors import PeerUnavailable
 from opencscf.common.events import RequestReceived
 from opencscf.common.node.process import Client, Node, run
-from opencscf.common.node.settings import DnsSettings, HealthSettings, LogSettings, SipSettings, StoreSettings
+from opencscf.common.node.settings import DnsSettings, HealthSettings, LogSettings, OverloadSettings, SipSettings, StoreSettings
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Settings:
     dns: DnsSettings = DnsSettings()
     health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()
+    overload: OverloadSettings = OverloadSettings()
     store: StoreSettings = StoreSettings()
     peer: str = ""
 

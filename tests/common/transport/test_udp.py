@@ -126,10 +126,10 @@ def test_an_address_of_another_host_is_one_line() -> None:
 def test_a_closed_listener_frees_its_port(run: Any) -> None:
     async def scenario() -> None:
         loop = asyncio.get_running_loop()
-        first = UdpListener(loop, ("127.0.0.1", 0), *[lambda *_: None] * 3)
+        first = UdpListener(loop, ("127.0.0.1", 0), *[lambda *_: None] * 4)
         first.start()
         first.close()
         first.close()
-        UdpListener(loop, first.address, *[lambda *_: None] * 3).close()
+        UdpListener(loop, first.address, *[lambda *_: None] * 4).close()
 
     run(scenario())
