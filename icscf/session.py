@@ -6,10 +6,12 @@ application servers (5.3.2.1A), selection of another S-CSCF for a session.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from opencscf.common.actions import Action, Branch, Forward, Outcome, Procedure, Respond
 from opencscf.common.errors import PeerUnavailable
+from opencscf.common.ims.options import answer_for_node
 from opencscf.common.ims.public_identity import forms_of
 from opencscf.common.ims.refusal import refuse
 from opencscf.common.sip.proxy import OwnUris, strip_own_routes
@@ -31,7 +33,7 @@ def on_request(request: Request, own: OwnUris, pool: ScscfPool, domain: str) -> 
         return [Forward((Branch(copy),))]
     target = copy.request_uri
     if isinstance(target, SipUri) and target.user is None and (own.is_ours(target) or target.host.lower() == domain):
-        return _to_this_node(request)
+        return answer_for_node(request)
     if request.method == "ACK" or request.to_tag is not None:
         return _within_dialog(request, copy, own)
     return Procedure(None, _on_initial_request(request, copy, pool, domain), request)
@@ -48,13 +50,18 @@ async def _on_initial_request(request: Request, copy: Request, pool: ScscfPool, 
             return refuse(request, 504, "HSS unavailable", about, level="warning")
         scscf = _serving_scscf(lia, pool)
         if scscf is not None:
-            copy.prepend("Route", f"<{scscf.with_param('lr')}>")
+            copy.prepend("Route", _route_to(scscf))
             return [Forward((Branch(copy),))]
         if not (refusal and lia.result == Result.USER_UNKNOWN):  # what the HSS knows of one form says more
             refusal = refuse(request, _status(lia), _reason(lia), {"step": "LIR", "impu": impu})
         if lia.result not in _MAY_HAVE_ANOTHER_FORM:
             break
     return refusal
+
+
+@lru_cache(256)
+def _route_to(scscf: SipUri) -> str:
+    return f"<{scscf.with_param('lr')}>"
 
 
 # 2004 without capabilities is what Open5GS says of identities it has never seen registered.
@@ -91,14 +98,3 @@ def _within_dialog(request: Request, copy: Request, own: OwnUris) -> list[Action
     if not isinstance(target, SipUri) or own.is_ours(target):
         return [] if request.method == "ACK" else [Respond(request, 481)]
     return [Forward((Branch(copy),))]
-
-
-def _to_this_node(request: Request) -> list[Action]:
-    """Answer what is addressed to the I-CSCF itself: a peer's OPTIONS, to see whether we live."""
-    match request.method:
-        case "ACK":
-            return []
-        case "OPTIONS":
-            return [Respond(request, 200)]
-        case _:
-            return [Respond(request, 404 if request.to_tag is None else 481)]

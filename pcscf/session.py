@@ -26,6 +26,7 @@ from opencscf.common.actions import (
     Start,
 )
 from opencscf.common.errors import ParseError
+from opencscf.common.ims.options import answer_for_node
 from opencscf.common.ims.pheaders import ChargingVector, called_party, preferred_identities
 from opencscf.common.sip.proxy import Refusal, strip_own_routes
 from opencscf.common.sip.session_timer import REFRESHING, Asked
@@ -58,7 +59,7 @@ def on_request(pcscf: PcscfState, request: Request, now: float) -> Outcome:
     if name and side != UE_SIDE:
         return _to_ue(pcscf, request, edited, name, is_outbound=routes[0].params.has("ob"))
     if request.method == "OPTIONS" and _is_for_us(pcscf, edited):
-        return [Respond(request, 200)]  # a UE or a monitor looks whether we are there
+        return answer_for_node(request)  # a UE or a monitor looks whether we are there
     return _from_ue(pcscf, request, edited)
 
 

@@ -7,9 +7,11 @@ event package, to which every phone subscribes after its registration: it hears 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from opencscf.common.actions import Action, Branch, Forward, RecordRoute, Report, Respond
+from opencscf.common.ims.options import answer_for_node
 from opencscf.common.ims.public_identity import forms_of, impu_of
 from opencscf.common.ims.refusal import refuse, story
 from opencscf.common.sip.headers import NameAddr
@@ -42,7 +44,7 @@ def on_request(request: Request, state: ScscfState, own: OwnUris, config: ScscfC
     if copy.routes:
         return [Forward((Branch(copy),))]
     if _is_this_node(copy, own):
-        return [Respond(request, 200 if request.method == "OPTIONS" else 404)]
+        return answer_for_node(request)
     return _on_terminating_request(request, copy, state, config, now)
 
 
@@ -57,9 +59,7 @@ def _is_this_node(request: Request, own: OwnUris) -> bool:
 
 
 def _on_subsequent_request(request: Request, copy: Request, own: OwnUris) -> list[Action]:
-    target = copy.request_uri
-    has_next_hop = copy.routes or (isinstance(target, SipUri) and not own.is_ours(target))
-    if has_next_hop:
+    if copy.routes or (isinstance(target := copy.request_uri, SipUri) and not own.is_ours(target)):
         return [Forward((Branch(copy),))]
     return [] if request.method == "ACK" else [Respond(request, 481)]
 
@@ -81,10 +81,14 @@ def _on_originating_request(
         return _no_notifier(request, "originating", impu)
     target = copy.request_uri
     if not copy.routes and (not isinstance(target, SipUri) or _is_home(target, config)):
-        icscf = SipUri.parse(config.scscf.icscf)
-        copy.prepend("Route", f"<{icscf.with_param('lr')}>")
+        copy.prepend("Route", _route_to(config.scscf.icscf))
     forward = Forward((Branch(copy),), _record_route(request, _ORIGINATING_SIDE))
     return [forward, *_session_report("originating", request, impu=impu)]
+
+
+@lru_cache(16)
+def _route_to(icscf: str) -> str:
+    return f"<{SipUri.parse(icscf).with_param('lr')}>"
 
 
 def _may_originate(impu: str, state: ScscfState, now: float) -> bool:
@@ -138,16 +142,18 @@ def _on_terminating_request(
 
 def _fork(request: Request, copy: Request, contacts: list[ContactBinding]) -> Forward:
     """Send a request to contacts the way the caller wants it (RFC 3841 9.1), and once to each UE (RFC 5626 7)."""
-    wishes = directives(request)
     record_route = _record_route(request, _TERMINATING_SIDE)
+    if len(contacts) == 1 and not has_flow(contacts):
+        return Forward((_branch(copy, contacts[0]),), record_route)
+    wishes = directives(request)
     if "no-fork" in wishes:
         del contacts[1:]
     chosen, other_flows = one_flow_each(contacts)
-    branches = [_branch(copy, binding) for binding in chosen]
+    branches = [_branch(copy.copy(), binding) for binding in chosen]
     if not other_flows and not ("sequential" in wishes and len(branches) > 1) and not has_flow(chosen):
         return Forward(tuple(branches), record_route)
     sets: list[tuple[Branch, ...]] = [(branch,) for branch in branches] if "sequential" in wishes else [tuple(branches)]
-    others = tuple(_branch(copy, binding) for binding in other_flows)
+    others = tuple(_branch(copy.copy(), binding) for binding in other_flows)
     return Forward(sets[0], record_route, InTurn(request, record_route, sets[1:], others))
 
 
@@ -166,14 +172,14 @@ def _is_barred(registration: Registration, impu: str) -> bool:
     return identity is None or identity.is_barred
 
 
-def _branch(copy: Request, binding: ContactBinding) -> Branch:
-    """Address a copy to one contact, along the Path it registered by, and say whom the caller called."""
-    branch = copy.copy()
-    contact = binding.address.sip_uri
-    branch.uri = str(contact._replace(headers=NO_PARAMS) if contact.headers else contact)  # RFC 3261 19.1.1
+def _branch(branch: Request, binding: ContactBinding) -> Branch:
+    """Address a copy of the request to one contact, along the Path it registered by, and say whom the caller called."""
+    called, address = branch.uri, binding.address
+    contact = address.sip_uri
+    branch.uri = str(contact._replace(headers=NO_PARAMS)) if contact.headers else address.uri  # RFC 3261 19.1.1
     for hop in reversed(binding.path):
         branch.prepend("Route", hop)
-    branch.set("P-Called-Party-ID", f"<{copy.uri}>")
+    branch.set("P-Called-Party-ID", f"<{called}>")
     return Branch(branch)
 
 

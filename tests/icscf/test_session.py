@@ -10,6 +10,7 @@ import pytest
 from opencscf.common.actions import Action, Branch, Forward, Question, Report, Respond
 from opencscf.common.errors import ParseError, PeerUnavailable
 from opencscf.common.events import Started, TimerFired
+from opencscf.common.ims.options import answer_for_node
 from opencscf.common.sip.message import Request
 from opencscf.diameter.cx import LocationInfoAnswer, LocationInfoRequest, ServerCapabilities
 from opencscf.diameter.results import Result
@@ -217,9 +218,7 @@ def test_request_within_a_dialog_is_not_looked_up(run: Run, method: str) -> None
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
-        pytest.param(make_request("OPTIONS", f"sip:icscf.{DOMAIN}"), 200, id="OPTIONS to the node"),
-        pytest.param(make_request("OPTIONS", f"sip:{DOMAIN}"), 200, id="OPTIONS to the domain"),
-        pytest.param(make_request("INVITE", "sip:127.0.1.11"), 404, id="INVITE to the node"),
+        pytest.param(make_request("BYE", f"sip:{DOMAIN}", to_tag="b"), 481, id="BYE to the domain"),
         pytest.param(make_request("BYE", "sip:127.0.1.11", to_tag="b"), 481, id="BYE to the node"),
         pytest.param(make_request("BYE", "sip:x@127.0.1.11", to_tag="b"), 481, id="BYE to somebody at the node"),
         pytest.param(make_request("BYE", "tel:+1555", to_tag="b"), 481, id="BYE to a number"),
@@ -228,6 +227,14 @@ def test_request_within_a_dialog_is_not_looked_up(run: Run, method: str) -> None
 def test_addressed_to_this_node(run: Run, request_: Request, status: int) -> None:
     _, actions = run(request_)
     assert actions == [Respond(request_, status)]
+
+
+@pytest.mark.parametrize("uri", [f"sip:icscf.{DOMAIN}", f"sip:{DOMAIN}", "sip:127.0.1.11"])
+@pytest.mark.parametrize("method", ["OPTIONS", "INVITE", "NONSENSE"])
+def test_node_serves_options_only(run: Run, method: str, uri: str) -> None:
+    request = make_request(method, uri)
+    _, actions = run(request)
+    assert actions == answer_for_node(request)
 
 
 @pytest.mark.parametrize("uri", ["sip:127.0.1.11", "sip:x@127.0.1.11"])

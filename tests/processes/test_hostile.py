@@ -37,8 +37,8 @@ DATAGRAMS: dict[str, tuple[str | bytes, tuple[int | None, ...]]] = {
     "keep-alive": (b"\r\n\r\n", (SILENCE,) * 3),
     "a response to nothing": (INVITE.replace("INVITE sip:{to} SIP/2.0", "SIP/2.0 200 OK"), (SILENCE,) * 3),
     "half a message": (INVITE[:60], (400,) * 3),
-    "an unknown method": (message("FROBNICATE"), (403, 404, 404)),
-    "an unregistered caller": (INVITE, (403, 404, 404)),
+    "an unknown method": (message("FROBNICATE"), (403, 405, 405)),
+    "an unregistered caller": (INVITE, (403, 405, 405)),
     "an unknown version": (message("INVITE", version="SIP/7.0"), (505,) * 3),
     "no hops left": (INVITE.replace("Max-Forwards: 70", "Max-Forwards: 0"), (483,) * 3),
     "an extension that a proxy must know": (message("INVITE", "Proxy-Require: teleport"), (420,) * 3),
@@ -49,7 +49,7 @@ DATAGRAMS: dict[str, tuple[str | bytes, tuple[int | None, ...]]] = {
     "CSeq of another method": (message("INVITE", "CSeq: 1 BYE"), (400,) * 3),
     "many header fields": (message("INVITE", *["X-Many: 1"] * 1000), (513,) * 3),
     "a long line": (message("INVITE", "X-Long: " + 60_000 * "x"), (513,) * 3),
-    "as much as UDP takes": ("fill", (403, 404, 404)),
+    "as much as UDP takes": ("fill", (403, 405, 405)),
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from opencscf.common.actions import Action, Branch, Forward, RecordRoute, Report, Respond
 from opencscf.common.errors import ParseError
+from opencscf.common.ims.options import answer_for_node
 from opencscf.common.sip.message import Request
 from opencscf.diameter.cx import ServerAssignmentAnswer
 from opencscf.diameter.results import Result
@@ -377,9 +378,6 @@ def test_subsequent_request(registered: Registrar, method: str, routes: tuple[st
 @pytest.mark.parametrize(
     ("request_", "actions"),
     [
-        pytest.param(make_request("OPTIONS", "sip:scscf.ims.test:6060"), 200, id="OPTIONS to the node"),
-        pytest.param(make_request("OPTIONS", "sip:127.0.1.12:6060", routes=(TERM,)), 200, id="OPTIONS along our Route"),
-        pytest.param(make_request("INVITE", "sip:scscf.ims.test:6060"), 404, id="INVITE to the node"),
         pytest.param(make_request("BYE", "sip:scscf.ims.test:6060", to_tag="b"), 481, id="BYE to the node"),
         pytest.param(make_request("BYE", "tel:+1999", to_tag="b"), 481, id="BYE that leads nowhere"),
         pytest.param(make_request("ACK", "sip:scscf.ims.test:6060", to_tag="b"), None, id="ACK to the node"),
@@ -388,3 +386,16 @@ def test_subsequent_request(registered: Registrar, method: str, routes: tuple[st
 def test_addressed_to_this_node(registered: Registrar, request_: Request, actions: int | None) -> None:
     expected = [] if actions is None else [Respond(request_, actions)]
     assert registered.receive(request_) == ([], expected)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pytest.param(make_request("OPTIONS", "sip:scscf.ims.test:6060"), id="OPTIONS to the node"),
+        pytest.param(make_request("OPTIONS", "sip:127.0.1.12:6060", routes=(TERM,)), id="OPTIONS along our Route"),
+        pytest.param(make_request("INVITE", "sip:scscf.ims.test:6060"), id="INVITE to the node"),
+        pytest.param(make_request("NONSENSE", "sip:scscf.ims.test:6060"), id="an unknown method"),
+    ],
+)
+def test_node_serves_options_only(registered: Registrar, request_: Request) -> None:
+    assert registered.receive(request_) == ([], answer_for_node(request_))

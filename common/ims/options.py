@@ -1,0 +1,30 @@
+"""Requests that name a CSCF and no user: it tells what it can do (RFC 3261 11.2) and serves nothing else (8.2.1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from opencscf.common.actions import Action, Respond
+
+if TYPE_CHECKING:
+    from opencscf.common.sip.message import Request
+
+_ALLOW: Final = (("Allow", "OPTIONS, REGISTER"),)
+_CAPABILITIES: Final = (
+    *_ALLOW,
+    ("Accept", "application/sdp"),
+    ("Accept-Encoding", "identity"),
+    ("Accept-Language", "en"),
+    ("Supported", "path"),
+)
+
+
+def answer_for_node(request: Request) -> list[Action]:
+    """Answer a peer that wants to see whether we live; anything else is not for a node to take."""
+    if request.method == "ACK":
+        return []
+    if request.to_tag is not None:
+        return [Respond(request, 481)]
+    if request.method == "OPTIONS":
+        return [Respond(request, 200, headers=_CAPABILITIES)]
+    return [Respond(request, 405, headers=_ALLOW)]
