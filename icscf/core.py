@@ -38,10 +38,10 @@ class ICscf:
         return session.on_request(event.request, self._own, self._pool, self._domain)
 
     def _on_register(self, request: Request) -> Outcome:
-        copy = request.copy()
-        strip_own_routes(copy, self._own)
-        if copy.routes:
+        if not all(self._own.is_ours(route.sip_uri) for route in request.routes):
+            copy = request.copy()
+            strip_own_routes(copy, self._own)
             return [Forward((Branch(copy),))]
         register = Register.parse(request)
         # One at a time would let a silent S-CSCF hold up the user's next attempt, and there is no state to protect.
-        return Procedure(None, registration.on_register(register, copy, self._pool, self._domain), request)
+        return Procedure(None, registration.on_register(register, self._pool, self._domain), request)

@@ -29,14 +29,10 @@ _FORBIDDEN = frozenset({
 })  # fmt: skip
 
 
-async def on_register(register: Register, request: Request, pool: ScscfPool, domain: str) -> list[Action]:
-    """Ask the HSS whether this user may register, and send the request to its S-CSCF.
-
-    `request` is the copy to send on, our own Route values already off it.
-    """
-    kind = UserAuthorizationType.REGISTRATION
-    if register.is_deregistration:
-        kind = UserAuthorizationType.DE_REGISTRATION
+async def on_register(register: Register, pool: ScscfPool, domain: str) -> list[Action]:
+    """Ask the HSS whether this user may register, and send the request, whose Route ends here, to its S-CSCF."""
+    is_deregistration = register.is_deregistration
+    kind = UserAuthorizationType.DE_REGISTRATION if is_deregistration else UserAuthorizationType.REGISTRATION
     uaa = await _ask(register, kind, domain)
     if isinstance(uaa, list):
         return uaa
@@ -45,17 +41,16 @@ async def on_register(register: Register, request: Request, pool: ScscfPool, dom
         return refuse_register(
             register, 600, "no S-CSCF has the capabilities the HSS asks for", step="selection", level="warning"
         )
-    response = await _send_to(request, scscf)
+    response = await _send_to(register.request, scscf)
     if isinstance(response, Response):
         return [Relay(response)]
-    if register.is_deregistration:  # another S-CSCF has nothing to take away
+    if is_deregistration:  # another S-CSCF has nothing to take away
         return _none_left(register, {scscf: response})
-    return await _reselect(register, request, pool, domain, uaa, {scscf: response})
+    return await _reselect(register, pool, domain, uaa, {scscf: response})
 
 
 async def _reselect(
     register: Register,
-    request: Request,
     pool: ScscfPool,
     domain: str,
     uaa: UserAuthorizationAnswer,
@@ -68,7 +63,7 @@ async def _reselect(
             return answer
         uaa = answer
     while (scscf := pool.select(uaa.capabilities, tuple(tried))) is not None:
-        response = await _send_to(request, scscf)
+        response = await _send_to(register.request, scscf)
         if isinstance(response, Response):
             return [Relay(response)]
         tried[scscf] = response
@@ -97,6 +92,7 @@ async def _ask(register: Register, kind: UserAuthorizationType, domain: str) -> 
 async def _send_to(request: Request, scscf: SipUri) -> Response | str:
     """Forward to an S-CSCF; why not, if it does not answer or does not want the user."""
     copy = request.copy()
+    copy.remove("Route")  # all of it is ours
     copy.uri = str(scscf)
     try:
         response = await FinalResponse(Forward((Branch(copy),)))

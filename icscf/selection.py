@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
 from opencscf.common.errors import ParseError
 from opencscf.common.sip.proxy import DEFAULT_PORT
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from opencscf.diameter.cx import ServerCapabilities
+
+
+CACHED_NAMES: Final = 256  # a network has few S-CSCFs
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +30,21 @@ class Candidate:
 class ScscfPool:
     """The S-CSCFs of this network, the preferred ones first."""
 
-    __slots__ = ("_candidates",)
+    __slots__ = ("_candidates", "_named")
 
     def __init__(self, candidates: Iterable[Candidate]) -> None:
         self._candidates = tuple(candidates)
+        self._named = lru_cache(CACHED_NAMES)(self._read_name)
 
     def named(self, server_name: str | None) -> SipUri | None:
         """Read the HSS's Server-Name, which may lack scheme and port; None if it names nobody.
 
         A name without port means the S-CSCF that we know by that host, if there is one.
         """
-        text = (server_name or "").strip()
+        return self._named(server_name or "")
+
+    def _read_name(self, server_name: str) -> SipUri | None:
+        text = server_name.strip()
         if not text.lower().startswith(("sip:", "sips:")):
             text = f"sip:{text}"
         try:
@@ -53,6 +61,8 @@ class ScscfPool:
         Those the HSS asks for by name come first. Then: all mandatory capabilities, as many optional ones as possible,
         the order of the configuration.
         """
+        if capabilities is None and not tried and self._candidates:
+            return self._candidates[0].uri
         mandatory = capabilities.mandatory if capabilities else frozenset()
         optional = capabilities.optional if capabilities else frozenset()
         wanted = [self.named(name) for name in capabilities.server_names] if capabilities else []

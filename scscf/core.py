@@ -40,17 +40,15 @@ class SCscf:
 
     def on_event(self, event: Event) -> Outcome:
         """Decide what happens."""
-        match event:
-            case RequestReceived(request, now):
-                if request.method == "REGISTER":
-                    return self._on_register(request, now)
-                return session.on_request(request, self._state, self._own, self._config, now)
-            case TimerFired(key, now):
-                return self._on_timer(key, now)
-            case Started(now):
-                return self._on_start(now)
-            case _:
-                assert_never(event)
+        if isinstance(event, RequestReceived):
+            if event.request.method == "REGISTER":
+                return self._on_register(event.request, event.now)
+            return session.on_request(event.request, self._state, self._own, self._config, event.now)
+        if isinstance(event, TimerFired):
+            return self._on_timer(event.key, event.now)
+        if isinstance(event, Started):
+            return self._on_start(event.now)
+        assert_never(event)
 
     def _on_register(self, request: Request, now: float) -> Outcome:
         register = Register.parse(request)

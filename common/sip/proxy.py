@@ -62,13 +62,17 @@ def _default_port(uri: SipUri) -> int:
 def strip_own_routes(request: Request, own: OwnUris) -> list[SipUri]:
     """Remove all topmost Route values that are this node's (16.4) and return them, topmost first."""
     stripped: list[SipUri] = []
-    for route in request.routes:
+    routes = request.routes
+    for route in routes:
         uri = route.sip_uri
         if not own.is_ours(uri):
             break
         stripped.append(uri)
-    for _ in stripped:
-        request.remove_first_value("Route")
+    if stripped and len(stripped) == len(routes):
+        request.remove("Route")
+    else:
+        for _ in stripped:
+            request.remove_first_value("Route")
     return stripped
 
 
