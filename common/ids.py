@@ -6,6 +6,7 @@ also be unguessable (`token`, `octets`) is drawn from the system's cryptographic
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
 from itertools import count
@@ -31,13 +32,18 @@ class Ids:
         """A From or To tag: at least 32 bits of randomness (RFC 3261 19.3)."""
         return f"{self._bits(48):x}"
 
+    def unique(self) -> str:
+        """A name that nobody else makes, of letters, digits and a dot, but that can be guessed: an ICID."""
+        return f"{self._start:x}.{next(self._counter):x}"
+
     def token(self) -> str:
-        """A name that nobody can guess, of letters and digits: a Path token, a Call-ID, an ICID."""
-        return f"{self._bits(96):024x}"
+        """A name that nobody can guess, of letters and digits: a Path token, a Call-ID."""
+        return self.octets(12).hex()
 
     def octets(self, length: int) -> bytes:
         """Random octets, such as a RAND."""
-        return self._bits(8 * length).to_bytes(length, "big")
+        seeded = self._random
+        return seeded.getrandbits(8 * length).to_bytes(length, "big") if seeded is not None else os.urandom(length)
 
     def _bits(self, bits: int) -> int:
         return self._random.getrandbits(bits) if self._random is not None else secrets.randbits(bits)

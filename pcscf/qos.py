@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from opencscf.common.actions import Action, Procedure, Report, SetTimer, Start
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 SDP: Final = "application/sdp"
 MAX_COMPONENTS: Final = 16  # more m-lines than any PCRF takes
+MAX_CACHED_BYTES: Final = 4096  # of a description
+MAX_ADDRESS_CHARS: Final = 45  # of an IPv6 address that ends like one of IPv4
 
 RETRY_TERMINATION_S: Final = (5.0, 30.0, 120.0, 600.0)  # how long after each STR without answer the next one goes
 
@@ -66,29 +69,43 @@ class TerminationTimer:
 
 def negotiated(call: Call, offer: Offer, answer: bytes) -> tuple[MediaComponent, ...]:
     """Say what an offer and its answer need of the network; () if that is what was asked for last."""
-    offered, answered = SessionDescription.parse(offer.body), SessionDescription.parse(answer)
+    offered, answered = _parsed(offer.body), _parsed(answer)
     ue, peer = (offered, answered) if offer.is_from_ue else (answered, offered)
     known = {component.number for component in call.requested}
     media = tuple(
-        component
-        for component in media_components(ue, peer, call.ue_address, ue_offers=offer.is_from_ue)
-        # A refused m-line is nothing to ask for, and may be of a kind that the PCRF would refuse the rest for.
-        if component.flow_status is not FlowStatus.REMOVED or component.number in known
+        [
+            component
+            for component in media_components(ue, peer, call.ue_address, ue_offers=offer.is_from_ue)
+            # A refused m-line is nothing to ask for, and may be of a kind that the PCRF would refuse the rest for.
+            if component.flow_status is not FlowStatus.REMOVED or component.number in known
+        ]
     )
-    if _essence(media) == _essence(call.requested):
+    if not media or (known and _essence(media) == _essence(call.requested)):
         return ()
     call.requested = media
     return media
+
+
+def _parsed(body: bytes) -> SessionDescription:
+    """Read a description; many come more than once: in 183 and 200, or from a UE of ours to another one."""
+    return _parsed_cached(body) if len(body) <= MAX_CACHED_BYTES else SessionDescription.parse(body)
+
+
+@lru_cache(256)
+def _parsed_cached(body: bytes) -> SessionDescription:
+    return SessionDescription.parse(body)
 
 
 def media_components(
     ue: SessionDescription, peer: SessionDescription, ue_address: str, *, ue_offers: bool
 ) -> tuple[MediaComponent, ...]:
     """Derive a component from each m-line of our UE's description and its peer's (RX-01, RX-08)."""
-    pairs = list(zip(ue.media, peer.media, strict=False))[:MAX_COMPONENTS]
+    pairs = zip(ue.media[:MAX_COMPONENTS], peer.media, strict=False)
     return tuple(
-        _component(number, ours, theirs, ue_address, ue_offers=ue_offers)
-        for number, (ours, theirs) in enumerate(pairs, start=1)
+        [
+            _component(number, ours, theirs, ue_address, ue_offers=ue_offers)
+            for number, (ours, theirs) in enumerate(pairs, start=1)
+        ]
     )
 
 
@@ -120,6 +137,8 @@ def _flow_status(ours: MediaDescription, theirs: MediaDescription) -> FlowStatus
     """Open the gate only for what one side sends and the other one receives."""
     if ours.is_rejected or theirs.is_rejected:
         return FlowStatus.REMOVED
+    if ours.direction is Direction.SENDRECV and theirs.direction is Direction.SENDRECV:
+        return FlowStatus.ENABLED
     is_uplink = ours.direction in _SENDS and theirs.direction in _RECEIVES
     is_downlink = theirs.direction in _SENDS and ours.direction in _RECEIVES
     match is_uplink, is_downlink:
@@ -158,6 +177,8 @@ def _rules(protocol: str, ue: str, ue_port: int, peer: str, peer_port: int) -> t
 
 
 def _protocol(proto: str) -> str:
+    if proto == "RTP/AVP":
+        return _UDP
     words = proto.upper().split("/")
     if "TCP" in words:
         return _TCP
@@ -174,8 +195,14 @@ def _peer_side(theirs: MediaDescription) -> str:
 
 
 def _address(media: MediaDescription) -> str | None:
+    text = media.connection
+    return _comparable_address(text) if text and len(text) <= MAX_ADDRESS_CHARS else None
+
+
+@lru_cache(4096)
+def _comparable_address(text: str) -> str | None:
     try:
-        address = ipaddress.ip_address(media.connection or "")
+        address = ipaddress.ip_address(text)
     except ValueError:
         return None
     return None if address.is_unspecified else str(address)
@@ -196,13 +223,13 @@ def _either(ours: MediaDescription, theirs: MediaDescription, modifier: str) -> 
 
 def _codec_data(direction: str, kind: str, media: MediaDescription) -> str:
     """Write Codec-Data (TS 29.214 5.3.7): whose SDP it is, its part in the negotiation, its lines."""
-    lines = "\n".join([direction, kind, *media.lines])
-    return lines.encode("utf-8", "replace").decode()  # an AVP of text holds no octets that are no text
+    text = "\n".join([direction, kind, *media.lines])
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()  # an AVP of text holds no other octets
 
 
 def _essence(media: tuple[MediaComponent, ...]) -> tuple[MediaComponent, ...]:
     """The components without what changes while the media stay: which side makes the offer, how far reservation is."""
-    return tuple(replace(component, codec_data=tuple(map(_settled, component.codec_data))) for component in media)
+    return tuple([replace(component, codec_data=tuple(map(_settled, component.codec_data))) for component in media])
 
 
 def _settled(codec_data: str) -> str:

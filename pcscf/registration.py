@@ -120,7 +120,7 @@ def _towards_home(
     _add_option(request, "Require", "path")
     _add_option(request, "Supported", "path")
     request.append("P-Visited-Network-ID", pcscf.visited_network)  # PR-02
-    request.append("P-Charging-Vector", pcscf.charging_vector(pcscf.ids.token()))
+    request.append("P-Charging-Vector", pcscf.charging_vector(pcscf.ids.unique()))
     request.append("Route", pcscf.route_to_icscf)
     return request
 

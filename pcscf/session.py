@@ -54,7 +54,7 @@ def on_request(pcscf: PcscfState, request: Request, now: float) -> Outcome:
     routes = strip_own_routes(edited, pcscf.own)
     name = (routes[0].user if routes else None) or ""
     side, dot, token = name.partition(".")
-    if side in {UE_SIDE, CORE_SIDE} and dot and request.to_tag is not None:
+    if dot and side in {UE_SIDE, CORE_SIDE} and request.to_tag is not None:
         return _within_dialog(pcscf, request, edited, token, now, is_from_ue=side == UE_SIDE)
     if name and side != UE_SIDE:
         return _to_ue(pcscf, request, edited, name, is_outbound=routes[0].params.has("ob"))
@@ -84,7 +84,7 @@ def _from_ue(pcscf: PcscfState, request: Request, edited: Request) -> list[Actio
     identity = binding.default_identity
     if preferred:
         identity = next(filter(None, map(binding.identity_matching, preferred)), identity)
-    icid = pcscf.ids.token()
+    icid = pcscf.ids.unique()
     clean_from_ue(edited)
     edited.append("P-Asserted-Identity", f"<{identity}>")  # PT-02
     edited.append("P-Charging-Vector", pcscf.charging_vector(icid))  # PT-04
@@ -154,22 +154,23 @@ def _within_dialog(
     pcscf: PcscfState, request: Request, edited: Request, dialog_token: str, now: float, *, is_from_ue: bool
 ) -> list[Action]:
     """Pass a request on to the dialog's other side (5.2.6.3.5, 5.2.6.4)."""
-    binding = pcscf.registrations.in_dialog(dialog_token)
+    registrations, flow = pcscf.registrations, request.flow
+    assert flow is not None  # noqa: S101
+    binding = registrations.in_dialog(dialog_token)
     if binding is None and request.method in ENDING:
-        binding = pcscf.registrations.former(dialog_token)
+        binding = registrations.former(dialog_token)
     if binding is None:
         return _refuse(request, 481, "the registration that the dialog was made with is over")
-    assert request.flow is not None  # noqa: S101
-    if is_from_ue and not pcscf.registrations.is_of_user(request.flow, binding):
-        return _refuse(request, 403, "not a party of the dialog")  # PT-06
-    if not is_from_ue and pcscf.registrations.is_ue_flow(request.flow):
-        return _refuse(request, 403, "a UE does not use the core's side of a dialog")
     if is_from_ue:
+        if not registrations.is_of_user(flow, binding):
+            return _refuse(request, 403, "not a party of the dialog")  # PT-06
         clean_from_ue(edited)
         branch = Branch(edited)
         back: Back = TowardsUe(request)
         ue_tag, peer_tag = request.from_tag or "", request.to_tag or ""
     else:
+        if registrations.is_ue_flow(flow):
+            return _refuse(request, 403, "a UE does not use the core's side of a dialog")
         clean_for_ue(edited)
         branch = Branch(edited, flow=binding.towards_ue)
         back = FromUe(request)
@@ -286,9 +287,16 @@ class CallResponses:
             if status >= 200 and call.answered_at is None:
                 call.answered_at = now
                 actions.append(Report("call-answered", call_story(call)))
-        if status >= 200 and not call.is_over and response.cseq.method in REFRESHING and isinstance(actions[0], Relay):
-            lifetime.on_success(pcscf, call, actions[0].response, self.asked, now)
+        if status >= 200 and not call.is_over and response.cseq.method in REFRESHING:
+            self._on_success(response, actions, now)
         return self._with_media(response, actions) if response.body and not call.is_over else actions
+
+    def _on_success(self, response: Response, actions: list[Action], now: float) -> None:
+        relay = actions[0]
+        assert isinstance(relay, Relay)  # noqa: S101  only a 503 becomes something else
+        if relay.response is response and self.asked is not None:
+            actions[0] = relay = Relay(response.copy())
+        lifetime.on_success(self.pcscf, self.call, relay.response, self.asked, now)
 
     def _with_media(self, response: Response, actions: list[Action]) -> Outcome:
         sdp = _sdp(response)

@@ -82,6 +82,9 @@ class Binding:
         Phones may register from another port than they listen on. An open connection is used whatever its remote
         address, which counts when it must be opened anew.
         """
+        host, port = self.flow.remote
+        if self.contact.partition(";")[0].endswith(f"@{with_brackets(host)}:{port}"):
+            return self.flow
         with suppress(ParseError):
             contact = parse_uri(self.contact)
             if isinstance(contact, SipUri) and comparable_host(contact.host) == self.flow.remote[0]:

@@ -25,7 +25,7 @@ _NETWORK_ONLY: Final = frozenset(name.lower() for name in (*CHARGING, *TRUST_DOM
 _NOT_FROM_UE: Final = _NETWORK_ONLY | SECURITY_AGREEMENT | {"p-preferred-identity"}
 _NOT_IN_REGISTER: Final = _NETWORK_ONLY | SECURITY_AGREEMENT | {"path", "service-route", "route"}
 _NOT_IN_RESPONSE: Final = _NOT_FROM_UE | {"p-access-network-info"}
-_OPTIONS: Final = frozenset({"require", "proxy-require"})
+_LISTS: Final = frozenset({"p-access-network-info", "require", "proxy-require"})
 _CHALLENGES: Final = frozenset({"www-authenticate", "proxy-authenticate"})
 _PARTLY_HIDDEN: Final = frozenset(name.lower() for name in (*CHARGING, *LOCATION, "Privacy"))
 
@@ -90,8 +90,8 @@ def mark_unprotected(register: Request, credentials: Credentials | None) -> None
 
 def _clean_lists(request: Request) -> None:
     """Take out values of which others may stay: sec-agree (PA-03), and an access that only the network tells."""
-    _remove_untrusted_access(request)
-    if request.has_any(_OPTIONS):
+    if request.has_any(_LISTS):
+        _remove_untrusted_access(request)
         for name in ("Require", "Proxy-Require"):
             _remove_option(request, name, SEC_AGREE)
 
