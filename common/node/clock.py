@@ -60,31 +60,30 @@ class FakeClock:
 class TimerWheel(Generic[T]):
     """Timers with a resolution of one tick: never early, and at most one tick late if advanced every tick."""
 
-    __slots__ = ("_current", "_due", "_size", "_start", "_tick_s")
+    __slots__ = ("_current", "_due", "_start", "_tick_s")
 
     def __init__(self, tick_s: float = TICK_S, *, start: float) -> None:
         self._tick_s = tick_s
         self._start = start
         self._current = 0  # the last tick that was handed out
         self._due: dict[int, list[T]] = {}
-        self._size = 0
 
     def __len__(self) -> int:
-        return self._size
+        return sum(map(len, self._due.values()))
 
     def schedule(self, delay_s: float, item: T, *, now: float | None = None) -> None:
         """Hand `item` out `delay_s` seconds after `now`.
 
         Without `now` the wheel knows the time only to one tick, and adds that tick so as not to be early.
         """
-        begin = self._current + 1.0 if now is None else (now - self._start) / self._tick_s
-        due = max(math.ceil(begin + delay_s / self._tick_s - _ROUNDING), self._current + 1)
-        slot = self._due.get(due)
-        if slot is None:
+        begin_s = (self._current + 1) * self._tick_s if now is None else now - self._start
+        due = math.ceil((begin_s + delay_s) / self._tick_s - _ROUNDING)
+        if due <= self._current:
+            due = self._current + 1
+        try:
+            self._due[due].append(item)
+        except KeyError:
             self._due[due] = [item]
-        else:
-            slot.append(item)
-        self._size += 1
 
     def advance(self, now: float) -> list[T]:
         """Return what is due by `now`, earlier ticks first, and within a tick in the order of scheduling."""
@@ -93,7 +92,6 @@ class TimerWheel(Generic[T]):
         for tick in self._ticks_until(reached):
             items += self._due.pop(tick)
         self._current = max(self._current, reached)
-        self._size -= len(items)
         return items
 
     def _ticks_until(self, reached: int) -> list[int]:

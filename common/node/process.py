@@ -40,7 +40,7 @@ from opencscf.common.node.garbage import CHECK_S, GarbageCollection
 from opencscf.common.node.health import HealthServer
 from opencscf.common.node.log import Log
 from opencscf.common.node.overload import INTERVAL_S, Begun, Ended, Overload
-from opencscf.common.node.runtime import Asker, Reply, Runtime
+from opencscf.common.node.runtime import Asker, Due, Reply, Runtime
 from opencscf.common.node.settings import NodeSettings
 from opencscf.common.node.store import NoStore, SqliteStore, Store
 from opencscf.common.node.trace import Trace, host_port
@@ -52,7 +52,7 @@ from opencscf.common.transport.dns import Resolver
 from opencscf.common.transport.endpoint import Handlers, SipEndpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from opencscf.common.events import Core
     from opencscf.common.sip.flow import Flow
@@ -223,7 +223,7 @@ async def _serve_sip(
         max_udp_request_bytes=endpoint.max_udp_request_bytes if settings.sip.large_requests_over_tcp else None,
         refuses=overload.refuses,
     )
-    wheel: TimerWheel[tuple[object, Hashable]] = TimerWheel(start=context.clock.now())
+    wheel: TimerWheel[Due] = TimerWheel(start=context.clock.now())
     runtime = Runtime(
         core=node.core,
         stack=stack,

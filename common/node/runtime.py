@@ -10,13 +10,12 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine, Hashable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeAlias, TypeVar, assert_never
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar, TypeVarTuple, assert_never
 
 from opencscf.common.actions import (
     Action,
     FinalResponse,
     Forward,
-    Outcome,
     Procedure,
     Question,
     Relay,
@@ -26,22 +25,11 @@ from opencscf.common.actions import (
     Start,
 )
 from opencscf.common.errors import ParseError, PeerUnavailable
-from opencscf.common.events import Core, RequestReceived, Started, TimerFired
-from opencscf.common.sip.exchange import (
-    Decide,
-    Effect,
-    Exchange,
-    Leg,
-    NextTarget,
-    Send,
-    StartStackTimer,
-    Target,
-    Targets,
-    ToCore,
-)
+from opencscf.common.events import Core, Event, RequestReceived, Started, TimerFired
+from opencscf.common.sip.exchange import MAX_UDP_BYTES, Exchange, Leg, Target, Targets
 from opencscf.common.sip.flow import Flow, Hop, Transport
-from opencscf.common.sip.message import Request
-from opencscf.common.sip.parser import parse_for_rejection
+from opencscf.common.sip.message import Request, Response
+from opencscf.common.sip.parser import parse, parse_for_rejection
 from opencscf.common.sip.proxy import next_hop_uri
 from opencscf.common.sip.stack import SipStack
 
@@ -51,15 +39,19 @@ if TYPE_CHECKING:
     from opencscf.common.sip.timers import Timer
     from opencscf.common.sip.uri import SipUri
 
-P = ParamSpec("P")
+P = TypeVarTuple("P")
 T = TypeVar("T")
 
 # What a question gets: its answer, or why there is none.
 Reply: TypeAlias = "Callable[[Any], None]"  # any question's answer type
 Asker: TypeAlias = "Callable[[Any, Reply], None]"  # takes a question of its own type
+# What the wheel holds: a timer of the stack's, or the key of one of the core's.
+Due: TypeAlias = "tuple[Exchange | Leg, Timer] | tuple[None, Hashable]"
 
-MAX_UDP_BYTES = 65_507  # of payload, in one IPv4 datagram
 MAX_WAITING = 64  # procedures or responses that may queue behind one; a peer that causes more is broken or hostile
+
+
+_ASKED: list[Action] = []  # what a step returns that has asked a question
 
 
 class Wire(Protocol):
@@ -115,17 +107,15 @@ class _Search:
         self.forward = forward
         self.request = forward.branches[0].request  # each branch names the transaction and tells the same story
         self.running = running
-        self.targets: list[Targets | None] = [(branch.flow,) if branch.flow else None for branch in forward.branches]
-        self.missing = self.targets.count(None)
+        self.targets: list[Targets] = [(branch.flow,) if branch.flow else () for branch in forward.branches]
+        self.missing = self.targets.count(())
 
 
-class _Done:
-    """How a procedure ended."""
+class _Decision(NamedTuple):
+    """A response that the core wants to see."""
 
-    __slots__ = ("actions",)
-
-    def __init__(self, actions: list[Action]) -> None:
-        self.actions = actions
+    exchange: Exchange
+    response: Response
 
 
 class Runtime:
@@ -139,7 +129,7 @@ class Runtime:
         wire: Wire,
         resolver: Resolver,
         askers: Mapping[type[Question[Any]], Asker],
-        wheel: TimerWheel[tuple[object, Hashable]],
+        wheel: TimerWheel[Due],
         clock: Clock,
         log: Log,
     ) -> None:
@@ -154,33 +144,45 @@ class Runtime:
         self._log = log
         self._waiting: dict[Hashable, deque[_Running]] = {}  # by procedure key; an empty deque: one is running
         self._resolving: set[str] = set()  # server transactions whose request waits for DNS
-        self._undecided: dict[str, deque[Decide]] = {}  # responses that wait behind a procedure of their exchange
+        self._undecided: dict[str, deque[_Decision]] = {}  # responses that wait behind a procedure of their exchange
+        stack.sink = self
 
     # ------------------------------------------------------------------ what the world does
 
     def start(self) -> None:
         """Tell the core that the node runs."""
-        now = self._clock.now()
-        self._take(self._guarded(None, self._core.on_event, Started(now)), None)
+        self._guarded(None, self._consult, Started(self._clock.now()), None)
 
     def receive(self, message: Message, flow: Flow) -> None:
         """Take a parsed message from a transport."""
         message.flow = flow
         self._log.message("in", message, flow)
-        effects = self._guarded(message, self._receive, message, flow)
-        if effects:
-            self._perform_effects(effects)
+        self._guarded(message, self._receive, message, flow)
 
     def malformed(self, data: bytes, error: ParseError, flow: Flow) -> None:
         """Take bytes that are no message: answer them if they were a request that can be answered, else drop them."""
         self._guarded(None, self._reject_bytes, data, error, flow)
 
-    def _receive(self, message: Message, flow: Flow) -> list[Effect]:
+    def failed(self, target: Target, reason: str) -> None:
+        """Take the news that a target cannot be reached."""
+        self._log.event("warning", "unreachable", peer=str(target), reason=reason)
+        self._guarded(None, self._stack.on_transport_failure, target, reason)
+
+    def tick(self) -> None:
+        """Fire the timers that are due; call it every tick of the wheel."""
+        now = self._clock.now()
+        for owner, timer in self._wheel.advance(now):
+            if owner is None:
+                self._guarded(None, self._consult, TimerFired(timer, now), None)
+            elif not owner.is_over:
+                stack_timer: Timer = timer  # type: ignore[assignment]  # one with an owner is the stack's
+                self._guarded(None, self._stack.on_timer, owner, stack_timer, now)
+
+    def _receive(self, message: Message, flow: Flow) -> None:
         try:
-            return self._stack.receive(message, self._clock.now())
+            self._stack.receive(message, self._clock.now())
         except ParseError as fault:  # in a header field that the stack itself reads: there is no transaction yet
             self._reject(message, fault, flow)
-            return []
 
     def _reject_bytes(self, data: bytes, fault: ParseError, flow: Flow) -> None:
         self._reject(parse_for_rejection(data), fault, flow)
@@ -189,116 +191,83 @@ class Runtime:
         self._log.event("warning", "malformed", peer=str(flow), reason=fault.reason, offset=fault.offset)
         if isinstance(message, Request) and message.method != "ACK":
             message.flow = flow
-            self._send(self._stack.stateless_response(message, fault.status, _phrase(fault.reason)))
-
-    def failed(self, target: Target, reason: str) -> None:
-        """Take the news that a target cannot be reached."""
-        self._log.event("warning", "unreachable", peer=str(target), reason=reason)
-        self._perform_effects(self._stack.on_transport_failure(target, reason))
-
-    def tick(self) -> None:
-        """Fire the timers that are due; call it every tick of the wheel."""
-        now = self._clock.now()
-        for owner, timer in self._wheel.advance(now):
-            if owner is None:
-                self._take(self._guarded(None, self._core.on_event, TimerFired(timer, now)), None)
-            else:
-                self._on_stack_timer(owner, timer, now)
-
-    def _on_stack_timer(self, owner: object, timer: Hashable, now: float) -> None:
-        assert isinstance(owner, (Exchange, Leg))  # noqa: S101  only this module fills the wheel
-        stack_timer: Timer = timer  # type: ignore[assignment]  # put there with its owner below
-        effects = self._guarded(None, self._stack.on_timer, owner, stack_timer, now)
-        if effects:
-            self._perform_effects(effects)
+            self._stack.refuse(message, fault.status, _phrase(fault.reason))
 
     # ------------------------------------------------------------------ what the stack wants
 
-    def _perform_effects(self, effects: list[Effect]) -> None:
-        for effect in effects:
-            if isinstance(effect, Send):
-                self._send(effect)
-            elif isinstance(effect, StartStackTimer):
-                self._wheel.schedule(effect.delay_s, (effect.owner, effect.timer))
-            elif isinstance(effect, ToCore):
-                received = RequestReceived(effect.request, self._clock.now())
-                self._take(self._guarded(effect.request, self._core.on_event, received), effect.request)
-            elif isinstance(effect, Decide):
-                self._decide(effect)
-            elif isinstance(effect, NextTarget):
-                self._tell_failure(effect)
-            else:
-                assert_never(effect)
-
-    def _send(self, send: Send) -> None:
-        data = bytes(send.message)
-        if len(data) > MAX_UDP_BYTES and send.target.transport is Transport.UDP:
-            self._log.event("warning", "too-large", peer=str(send.target), octets=len(data), **_story(send.message))
-            if isinstance(send.message, Request):
-                self._perform_effects(self._stack.on_too_large(send.message))
+    def send(self, data: bytes, target: Target, message: Message | None) -> None:
+        """Put a message on the wire."""
+        if len(data) > MAX_UDP_BYTES and target.transport is Transport.UDP:
+            self._log.event("warning", "too-large", peer=str(target), octets=len(data), **_story(message))
             return
-        self._log.message("out", send.message, send.target)
-        self._wire.send(data, send.target)
+        self._log.message("out", message or parse(data), target)
+        self._wire.send(data, target)
 
-    def _tell_failure(self, news: NextTarget) -> None:
-        fields = {"peer": str(news.failed), "reason": news.reason, "next": str(news.target)}
-        self._log.event("warning", "next-target", **fields, **_story(news.request))
-        if isinstance(news.failed, Hop):
-            self._resolver.failed(news.failed)
+    def start_timer(self, owner: Exchange | Leg, timer: Timer, delay_s: float) -> None:
+        """Put a timer of the stack on the wheel."""
+        self._wheel.schedule(delay_s, (owner, timer), now=self._clock.now())
 
-    def _decide(self, decide: Decide) -> None:
+    def to_core(self, request: Request) -> None:
+        """Let the core decide on a request."""
+        self._guarded(request, self._consult, RequestReceived(request, self._clock.now()), request)
+
+    def next_target(self, request: Request, failed: Target, reason: str, target: Target) -> None:
+        """Tell that a request goes to another target, and offer the failed one last for a while."""
+        self._log.event("warning", "next-target", peer=str(failed), reason=reason, next=str(target), **_story(request))
+        if isinstance(failed, Hop):
+            self._resolver.failed(failed)
+
+    def decide(self, exchange: Exchange, response: Response, *, is_final: bool) -> None:
         """Let the core see a response, in the order in which the responses of its exchange came."""
-        exchange = decide.exchange
-        if decide.is_final and exchange.resume is not None:
+        if is_final and exchange.resume is not None:
             running, exchange.resume = exchange.resume, None
             assert isinstance(running, _Running)  # noqa: S101  set below
-            unreachable = exchange.failure if decide.response.status == 503 else None
-            self._advance(running, unreachable or decide.response)
+            unreachable = exchange.failure if response.status == 503 else None
+            self._advance(running, unreachable or response)
             return
-        queue = self._undecided.get(exchange.key)
+        queue = self._undecided.get(exchange.key) if self._undecided else None
         if queue is None:
-            self._decide_now(decide)
+            self._guarded(exchange.request, self._decide_now, exchange, response)
         elif len(queue) < MAX_WAITING:
-            queue.append(decide)
+            queue.append(_Decision(exchange, response))
 
-    def _decide_now(self, decide: Decide) -> None:
-        forward, request = decide.exchange.forward, decide.exchange.request
-        assert forward is not None  # noqa: S101
-        handler, now = forward.on_response, self._clock.now()
-        if handler is None:
-            self._perform_effects(self._stack.relay(decide.response))
+    def _decide_now(self, exchange: Exchange, response: Response) -> None:
+        if exchange.handler is None:
+            self._stack.relay(response)
             return
-        outcome = self._guarded(request, handler, decide.response, now)
+        outcome = exchange.handler(response, self._clock.now())
         if isinstance(outcome, Procedure):
-            self._undecided[decide.exchange.key] = deque()
-            self._begin(outcome, decide.exchange.key)
+            self._undecided[exchange.key] = deque()
+            self._begin(outcome, exchange.key)
         else:
-            self._take(outcome, request)
+            self._perform(outcome)
 
     def _decided(self, exchange_key: str) -> None:
         queue = self._undecided.pop(exchange_key)
         while queue:
-            self._decide_now(queue.popleft())
+            exchange, response = queue.popleft()
+            self._guarded(exchange.request, self._decide_now, exchange, response)
             if exchange_key in self._undecided:  # it started a procedure again: the rest waits for that
                 self._undecided[exchange_key].extend(queue)
                 return
 
     # ------------------------------------------------------------------ what the core wants
 
-    def _take(self, outcome: Outcome | None, request: Request | None) -> None:
+    def _consult(self, event: Event, request: Request | None) -> None:
+        outcome = self._core.on_event(event)
         if isinstance(outcome, Procedure):
             self._begin(outcome)
-        elif outcome:
-            self._guarded(request, self._perform, outcome)
+        else:
+            self._perform(outcome)
 
     def _perform(self, actions: list[Action]) -> None:
         for action in actions:
             if isinstance(action, Relay):
-                self._perform_effects(self._stack.relay(action.response))
+                self._stack.relay(action.response)
             elif isinstance(action, Forward):
                 self._forward(action, None)
             elif isinstance(action, Respond):
-                self._perform_effects(self._stack.respond(action))
+                self._stack.respond(action)
             elif isinstance(action, Report):
                 self._log.event(action.level, action.event, **action.fields)
             elif isinstance(action, SetTimer):
@@ -310,32 +279,35 @@ class Runtime:
 
     def _forward(self, forward: Forward, running: _Running | None) -> None:
         """Find where each branch goes, then let the stack send it."""
+        branches = forward.branches
+        if len(branches) == 1 and branches[0].flow is not None:
+            self._forward_to(forward, [(branches[0].flow,)], running)
+            return
         search = _Search(forward, running)
         if not search.missing:
-            self._forward_to(search)
+            self._forward_to(forward, search.targets, running)
             return
-        missing = [index for index, target in enumerate(search.targets) if target is None]
-        uris = [next_hop_uri(forward.branches[index].request) for index in missing]
-        self._resolving.add(search.request.transaction_id)
-        for index, uri in zip(missing, uris, strict=True):
-            self._resolver.lookup(uri, partial(self._found, search, index))
+        uris = [next_hop_uri(branch.request) if branch.flow is None else None for branch in branches]
+        for index, uri in enumerate(uris):
+            if uri is not None:
+                self._resolver.lookup(uri, partial(self._found, search, index))
+        if search.missing:
+            self._resolving.add(search.request.transaction_id)
 
     def _found(self, search: _Search, index: int, result: tuple[Hop, ...] | PeerUnavailable) -> None:
+        if isinstance(result, PeerUnavailable):
+            self._log.event("warning", "unresolved", peer=result.peer, reason=result.reason)
         search.targets[index] = result
         search.missing -= 1
         if not search.missing:
-            self._resolving.discard(search.request.transaction_id)
-            self._guarded(search.request, self._forward_to, search)
+            if self._resolving:
+                self._resolving.discard(search.request.transaction_id)
+            self._guarded(search.request, self._forward_to, search.forward, search.targets, search.running)
 
-    def _forward_to(self, search: _Search) -> None:
-        targets = [target for target in search.targets if target is not None]
-        for target in targets:
-            if isinstance(target, PeerUnavailable):
-                self._log.event("warning", "unresolved", peer=target.peer, reason=target.reason)
-        effects = self._stack.forward(search.forward, targets, self._clock.now(), search.running)
-        self._perform_effects(effects)
-        if search.running is not None and not effects:
-            self._advance(search.running, PeerUnavailable("caller", "its transaction has ended"))
+    def _forward_to(self, forward: Forward, targets: list[Targets], running: _Running | None) -> None:
+        is_waiting = self._stack.forward(forward, targets, self._clock.now(), running)
+        if running is not None and not is_waiting:
+            self._advance(running, PeerUnavailable("caller", "its transaction has ended"))
 
     # ------------------------------------------------------------------ procedures
 
@@ -359,24 +331,28 @@ class Runtime:
 
     def _advance(self, running: _Running, value: object) -> None:
         """Give a procedure what it waits for, and see what it asks or does next."""
-        outcome = self._guarded(running.request, _resume, running.coroutine, value)
-        if outcome is None:
-            self._finish(running, [])
-        elif isinstance(outcome, _Done):
-            self._finish(running, outcome.actions)
-        elif self._guarded(running.request, self._ask, running, outcome) is None:
-            running.coroutine.close()
-            self._finish(running, [])
+        outcome = self._guarded(running.request, self._step, running, value)
+        if outcome is not _ASKED:
+            running.coroutine.close()  # of no effect unless the question could not be asked
+            self._finish(running, outcome or [])
 
-    def _ask(self, running: _Running, question: Question[Any]) -> bool:
+    def _step(self, running: _Running, value: object) -> list[Action]:
+        """Run a procedure to its end, and return its last actions, or to its next question, and ask that."""
+        coroutine = running.coroutine
+        try:
+            question = coroutine.throw(value) if isinstance(value, Exception) else coroutine.send(value)
+        except StopIteration as end:
+            actions: list[Action] = end.value
+            return actions
         if isinstance(question, FinalResponse):
             self._forward(question.forward, running)
         else:
             self._askers[type(question)](question, partial(self._advance, running))
-        return True
+        return _ASKED
 
     def _finish(self, running: _Running, actions: list[Action]) -> None:
-        self._guarded(running.request, self._perform, actions)
+        if actions:
+            self._guarded(running.request, self._perform, actions)
         self._check_answered(running.request)
         if running.key is not None:
             queue = self._waiting[running.key]
@@ -392,18 +368,18 @@ class Runtime:
 
     def _check_answered(self, request: Request | None) -> None:
         """Answer 500 for a procedure that ended without an answer: the transaction would never end."""
-        if request is None or request.method == "ACK" or request.transaction_id in self._resolving:
+        if request is None or request.method == "ACK" or not self._stack.is_unanswered(request):
             return
-        if self._stack.is_unanswered(request):
+        if request.transaction_id not in self._resolving:
             self._log.event("error", "unanswered", method=request.method, call_id=request.call_id)
             self._perform([Respond(request, 500)])
 
     # ------------------------------------------------------------------ faults
 
-    def _guarded(self, message: Message | None, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    def _guarded(self, message: Message | None, step: Callable[[*P], T], *args: *P) -> T | None:
         """Run a step of somebody's decision about a message; a fault ends its transaction and nothing else."""
         try:
-            return step(*args, **kwargs)
+            return step(*args)
         except ParseError as fault:
             self._log.event("warning", "malformed", reason=fault.reason, **_story(message))
             self._refuse(message, fault.status, _phrase(fault.reason))
@@ -417,15 +393,7 @@ class Runtime:
 
     def _refuse(self, message: Message | None, status: int, reason: str) -> None:
         if isinstance(message, Request) and message.method != "ACK":
-            self._perform_effects(self._stack.respond(Respond(message, status, reason)))
-
-
-def _resume(coroutine: Coroutine[Question[Any], Any, list[Action]], value: object) -> Question[Any] | _Done:
-    """Run a procedure from one question to the next, or to its end."""
-    try:
-        return coroutine.throw(value) if isinstance(value, Exception) else coroutine.send(value)
-    except StopIteration as end:
-        return _Done(end.value)
+            self._stack.respond(Respond(message, status, reason))
 
 
 def _story(message: Message | None) -> dict[str, object]:

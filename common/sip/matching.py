@@ -15,13 +15,18 @@ S = TypeVar("S")  # the user of a server transaction
 
 
 class TransactionTable(Generic[C, S]):
-    """The living transactions of a node, each with its transaction user: the object that holds it and hears from it."""
+    """The living transactions of a node, each with its transaction user: the object that holds it and hears from it.
 
-    __slots__ = ("_clients", "_servers")
+    Server transactions that have their final response, and only wait for retransmissions, are kept apart: they may be
+    forgotten early if there are too many of them.
+    """
+
+    __slots__ = ("_answered", "_clients", "_servers")
 
     def __init__(self) -> None:
         self._clients: dict[tuple[str | None, str], C] = {}
         self._servers: dict[str, S] = {}
+        self._answered: dict[str, S] = {}  # the oldest first
 
     @property
     def clients(self) -> ValuesView[C]:
@@ -30,8 +35,13 @@ class TransactionTable(Generic[C, S]):
 
     @property
     def servers(self) -> ValuesView[S]:
-        """The users of all server transactions."""
+        """The users of the server transactions that are not `answered`."""
         return self._servers.values()
+
+    @property
+    def answered(self) -> ValuesView[S]:
+        """The users of the server transactions that only wait for retransmissions, the oldest first."""
+        return self._answered.values()
 
     def add_client(self, transaction: ClientTransaction, user: C) -> None:
         """Know a new client transaction; its branch and method are nobody else's."""
@@ -47,7 +57,16 @@ class TransactionTable(Generic[C, S]):
 
     def remove_server(self, transaction: ServerTransaction) -> None:
         """Forget a server transaction; one that is not known is not missed."""
-        self._servers.pop(transaction.key, None)
+        if self._servers.pop(transaction.key, None) is None:
+            self._answered.pop(transaction.key, None)
+
+    def set_answered(self, transaction: ServerTransaction, limit: int) -> None:
+        """Note that a server transaction only waits for retransmissions; beyond `limit` the oldest is forgotten."""
+        user = self._servers.pop(transaction.key, None)
+        if user is not None:
+            if len(self._answered) >= limit:
+                del self._answered[next(iter(self._answered))]
+            self._answered[transaction.key] = user
 
     def find_client(self, message: Message) -> C | None:
         """Find whom a response belongs to (17.1.3), or our own request: a CANCEL shares its INVITE's branch."""
@@ -55,8 +74,10 @@ class TransactionTable(Generic[C, S]):
 
     def find_server(self, message: Message) -> S | None:
         """Find whom a retransmission, an ACK to a failure or a response on its way back belongs to (17.2.3)."""
-        return self._servers.get(message.transaction_id)
+        key = message.transaction_id
+        return self._servers.get(key) or self._answered.get(key)
 
     def find_cancelled(self, cancel: Request) -> S | None:
         """Find the INVITE that a CANCEL is for (9.2)."""
-        return self._servers.get(cancel.invite_transaction_id)
+        key = cancel.invite_transaction_id
+        return self._servers.get(key) or self._answered.get(key)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NewType, TypeAlias
 
 from opencscf.common.errors import ParseError
 from opencscf.common.sip.flow import Transport
@@ -173,33 +173,15 @@ def breadth_of(request: Request) -> int:
     return int(text)
 
 
-@dataclass(frozen=True, slots=True)
-class RelayUpstream:
-    """Send this response towards the caller."""
+# What becomes of a response: one to send towards the caller, or the number of a branch whose INVITE to cancel.
+CancelBranch = NewType("CancelBranch", int)
+Verdict: TypeAlias = "Response | CancelBranch"
 
-    response: Response
-
-
-@dataclass(frozen=True, slots=True)
-class CancelBranch:
-    """Send CANCEL for the branch's INVITE."""
-
-    branch: int
-
-
-Verdict: TypeAlias = RelayUpstream | CancelBranch
-
-
-class _Branch:
-    """What is known of one forwarded copy."""
-
-    __slots__ = ("cancel_wanted", "cancelled", "is_final", "is_proceeding")
-
-    def __init__(self) -> None:
-        self.is_proceeding = False  # a provisional response came, so a CANCEL may be sent (9.1)
-        self.is_final = False
-        self.cancel_wanted = False
-        self.cancelled = False
+# What is known of one forwarded copy, as bits.
+_PROCEEDING = 1  # a provisional response came, so a CANCEL may be sent (9.1)
+_FINAL = 2
+_CANCEL_WANTED = 4
+_CANCELLED = 8
 
 
 class ResponseContext:
@@ -208,35 +190,37 @@ class ResponseContext:
     __slots__ = ("_best", "_branches", "_challenges", "_is_invite", "is_answered")
 
     def __init__(self, branches: int, *, is_invite: bool) -> None:
-        self._branches = [_Branch() for _ in range(branches)]
+        self._branches = [0] * branches
         self._is_invite = is_invite
         self._best: Response | None = None
-        self._challenges: list[tuple[str, str]] = []
+        self._challenges: list[tuple[str, str]] | None = None
         self.is_answered = False  # a final response has gone upstream
 
     def is_pending(self, branch: int) -> bool:
         """Whether the branch still lacks its final response."""
-        return not self._branches[branch].is_final
+        return not self._branches[branch] & _FINAL
 
     def on_next_target(self, branch: int) -> None:
         """Begin a branch anew: its request goes to another target (RFC 3263 4.3)."""
-        self._branches[branch] = _Branch()
+        self._branches[branch] = 0
 
     def on_response(self, branch: int, response: Response) -> list[Verdict]:
         """Take a response, own Via removed, from a branch."""
         status = response.status
         if status < 200:
             return self._on_provisional(branch, response)
-        state = self._branches[branch]
+        was_final = self._branches[branch] & _FINAL
+        self._branches[branch] |= _FINAL
         if status < 300:
-            return self._on_success(state, response)
-        if state.is_final or self.is_answered:
-            state.is_final = True
+            return self._on_success(response)
+        if was_final or self.is_answered:
             return []
-        state.is_final = True
+        if len(self._branches) == 1:
+            self.is_answered = True
+            return [response]
         self._remember(response)
         verdicts = self._cancel_pending() if status >= 600 else []  # step 5: a 6xx ends the search
-        return [*verdicts, *self._answer_if_complete()]
+        return verdicts + self._answer_if_complete()
 
     def on_cancel(self) -> list[Verdict]:
         """Take the caller's CANCEL (16.10)."""
@@ -248,40 +232,38 @@ class ResponseContext:
 
     def _on_provisional(self, branch: int, response: Response) -> list[Verdict]:
         state = self._branches[branch]
-        if state.is_final:
+        if state & _FINAL:
             return []
-        verdicts: list[Verdict] = []
-        if not state.is_proceeding:
-            state.is_proceeding = True
-            if state.cancel_wanted:
-                verdicts = self._cancel(branch)
+        self._branches[branch] = state | _PROCEEDING
+        verdicts = self._cancel(branch) if state & _CANCEL_WANTED and not state & _PROCEEDING else []
         if response.status != 100 and not self.is_answered:  # step 5: 100 is hop by hop
-            verdicts.append(RelayUpstream(response))
+            verdicts.append(response)
         return verdicts
 
-    def _on_success(self, state: _Branch, response: Response) -> list[Verdict]:
-        state.is_final = True
+    def _on_success(self, response: Response) -> list[Verdict]:
         if self.is_answered and not self._is_invite:
             return []
         self.is_answered = True  # step 5: every 2xx to an INVITE is forwarded, also a second one
-        return [RelayUpstream(response), *self._cancel_pending()]
+        return [response, *self._cancel_pending()] if len(self._branches) > 1 else [response]
 
     def _answer_if_complete(self) -> list[Verdict]:
-        if self._best is None or any(not branch.is_final for branch in self._branches):
+        if self._best is None or not all(state & _FINAL for state in self._branches):
             return []
         self.is_answered = True
         best, self._best = self._best, None
-        if best.status in (401, 407) and len(self._branches) > 1:  # step 7
+        if best.status in (401, 407):  # step 7
             for name in ("WWW-Authenticate", "Proxy-Authenticate"):
                 best.remove(name)
-            for name, value in self._challenges:
+            for name, value in self._challenges or ():
                 best.append(name, value)
-        return [RelayUpstream(best)]
+        return [best]
 
     def _remember(self, response: Response) -> None:
         if response.status in (401, 407):
-            for name in ("WWW-Authenticate", "Proxy-Authenticate"):
-                self._challenges += [(name, value) for value in response.get_all(name)]
+            challenges = [
+                (name, value) for name in ("WWW-Authenticate", "Proxy-Authenticate") for value in response.get_all(name)
+            ]
+            self._challenges = (self._challenges or []) + challenges
         if self._best is None or _rank(response) < _rank(self._best):
             self._best = response
 
@@ -290,12 +272,12 @@ class ResponseContext:
 
     def _cancel(self, branch: int) -> list[Verdict]:
         state = self._branches[branch]
-        if not self._is_invite or state.is_final or state.cancelled:
+        if not self._is_invite or state & (_FINAL | _CANCELLED):
             return []
-        if not state.is_proceeding:
-            state.cancel_wanted = True  # 9.1: not before a provisional response
+        if not state & _PROCEEDING:
+            self._branches[branch] |= _CANCEL_WANTED  # 9.1: not before a provisional response
             return []
-        state.cancelled = True
+        self._branches[branch] |= _CANCELLED
         return [CancelBranch(branch)]
 
 

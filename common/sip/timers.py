@@ -1,9 +1,8 @@
 """The timers of the transactions and their values (RFC 3261 table 4, RFC 6026 8.4, TS 24.229 table 7.7.1).
 
-All values are in seconds, and the same on all sides: the longer ones that TS 24.229 7.7 has towards the UE are not used
-yet. Timer C belongs to the proxy (RFC 3261 16.6 step 11), the others to the four machines in `transaction.py`. Those
-that last zero seconds over a reliable transport (D, I, J, K) are not represented here as zero: the machine goes on at
-once instead of starting them.
+All values are in seconds; towards a UE the P-CSCF has longer ones. Timer C belongs to the proxy (RFC 3261 16.6 step
+11), the others to the four machines in `transaction.py`. Those that last zero seconds over a reliable transport (D, I,
+J, K) are not represented here as zero: the machine goes on at once instead of starting them.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ class Timer(enum.StrEnum):
     K = "K"  # wait for retransmissions of a response to non-INVITE
     L = "L"  # wait for further 2xx from the transaction user, RFC 6026 7.1
     M = "M"  # wait for further 2xx from the network, RFC 6026 7.2
+    TRYING = "100"  # a non-INVITE server says that it still works on the request, RFC 4320 4.1; it has no letter
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ class TimerValues:
     timer_k: float = field(init=False)
     timer_l: float = field(init=False)
     timer_m: float = field(init=False)
+    trying: float = field(init=False)  # by when Timer E of the other side has grown to T2
 
     def __post_init__(self) -> None:
         for letter in "bfhjlm":
@@ -56,6 +57,11 @@ class TimerValues:
         for letter in "ik":
             object.__setattr__(self, f"timer_{letter}", self.t4)
         object.__setattr__(self, "timer_d", max(MIN_TIMER_D, 64 * self.t1))
+        interval, trying = self.t1, 0.0
+        while interval < self.t2:
+            trying += interval
+            interval *= 2
+        object.__setattr__(self, "trying", trying)
 
     def with_another_target(self) -> TimerValues:
         """Shorten the timeouts for a target that is not the last one (RFC 3263 4.3).
@@ -67,3 +73,7 @@ class TimerValues:
         object.__setattr__(values, "timer_b", 8 * self.t1)
         object.__setattr__(values, "timer_f", 20 * self.t1)
         return values
+
+
+# TS 24.229 table 7.7.1, what the P-CSCF applies towards a UE: a radio link takes its time.
+TOWARDS_UE_T1, TOWARDS_UE_T2, TOWARDS_UE_T4 = 2.0, 16.0, 17.0

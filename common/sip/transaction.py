@@ -1,8 +1,11 @@
 """The four transaction machines (RFC 3261 17, corrected by RFC 6026), one class per figure.
 
-A machine is told what happens (`start`, `respond`, `on_...`) and returns what is to be done, in order: it never sends,
-waits or looks at a clock. Timers are started but never cancelled; one that outlives its state is ignored. What has no
-arm in a machine's `match` is absorbed on purpose. A terminated machine holds no message and ignores every input.
+A machine is told what happens (`start`, `respond`, `on_...`) together with its user, the object that does what it
+wants, and calls that: it never sends, waits or looks at a clock itself. It has changed its state before it calls, so
+that it may be told the next thing meanwhile. It waits for one timer at a time: that of its next retransmission, or
+that of its end if this comes first. Timers are started but never cancelled; one that outlives its state is ignored.
+What has no arm in a machine's method is absorbed on purpose. A terminated machine holds no message and ignores every
+input.
 
 | class                        | figure                 | life                                               |
 |------------------------------|------------------------|----------------------------------------------------|
@@ -11,16 +14,13 @@ arm in a machine's `match` is absorbed on purpose. A terminated machine holds no
 | `InviteServerTransaction`    | 7 and RFC 6026 fig. 5  | Proceeding, Accepted or Completed, Confirmed       |
 | `NonInviteServerTransaction` | 8                      | Trying, Proceeding, Completed                      |
 
-Not covered: RFC 4320 (a non-INVITE server that answers too late, provisional responses to non-INVITE requests); the
-100 (Trying) after 200 ms, which the transaction user sends with `respond`.
+Not covered, since the user does it with `respond`: 100 (Trying), and what RFC 4320 says about non-INVITE requests.
 """
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import ClassVar, TypeAlias, cast
+from typing import ClassVar, Protocol, TypeAlias
 
 from opencscf.common.sip.message import Message, Request, Response
 from opencscf.common.sip.timers import Timer, TimerValues
@@ -40,98 +40,114 @@ class State(enum.StrEnum):
     TERMINATED = "terminated"
 
 
-@dataclass(frozen=True, slots=True)
-class Transmit:
-    """Send the message: a request to the transaction's next hop, a response to where its request came from."""
-
-    message: Request | Response
-
-
-@dataclass(frozen=True, slots=True)
-class StartTimer:
-    """Call `on_timer(timer)` in `delay_s` seconds."""
-
-    timer: Timer
-    delay_s: float
+# The same by short names: looking a member up in its enumeration costs more than all else in an arm.
+_CALLING, _TRYING, _PROCEEDING, _ACCEPTED, _COMPLETED, _CONFIRMED, _TERMINATED = State
+_A, _B, _D, _E, _F = Timer.A, Timer.B, Timer.D, Timer.E, Timer.F
+_G, _H, _I, _J, _K, _L, _M = Timer.G, Timer.H, Timer.I, Timer.J, Timer.K, Timer.L, Timer.M
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
-    """Tell the transaction user of a client that this response came."""
+class TransactionUser(Protocol):
+    """What every machine wants of its user, and tells it."""
 
-    message: Response
+    def transmit(self, data: bytes, message: Request | Response | None) -> None:
+        """Send: a request to the next hop, a response to where its request came from; no `message`: it goes again."""
+        ...
 
+    def start_timer(self, timer: Timer, delay_s: float) -> None:
+        """Call `on_timer(timer, user)` in `delay_s` seconds."""
+        ...
 
-@dataclass(frozen=True, slots=True)
-class DeliverAck:
-    """Tell the transaction user of an INVITE server that an ACK to its 2xx came in the INVITE's own branch.
+    def timed_out(self) -> None:
+        """Hear that no final response came in time, or no ACK at an INVITE server."""
+        ...
 
-    Only an element that violates 13.2.2.4 sends one; it is passed on all the same (RFC 6026 7.1).
-    """
+    def transport_failed(self) -> None:
+        """Hear that a message could not be sent."""
+        ...
 
-    message: Request
-
-
-@dataclass(frozen=True, slots=True)
-class TimedOut:
-    """Tell the transaction user that no final response came in time, or no ACK at an INVITE server."""
-
-
-@dataclass(frozen=True, slots=True)
-class TransportFailed:
-    """Tell the transaction user that a message could not be sent."""
+    def terminated(self) -> None:
+        """Forget the transaction: always the last call of its life."""
+        ...
 
 
-@dataclass(frozen=True, slots=True)
-class Terminated:
-    """Forget the transaction: always the last output of its life."""
+class ClientUser(TransactionUser, Protocol):
+    """The user of a client transaction."""
+
+    def deliver(self, response: Response) -> None:
+        """Hear of a response."""
+        ...
 
 
-Output: TypeAlias = Transmit | StartTimer | Deliver | DeliverAck | TimedOut | TransportFailed | Terminated
+class ServerUser(TransactionUser, Protocol):
+    """The user of a server transaction."""
 
-_start = lru_cache(maxsize=256)(StartTimer)  # an interface has some twenty delays, so they are made once
-_TIMED_OUT = TimedOut()
-_TRANSPORT_FAILED = TransportFailed()
-_TERMINATED = Terminated()
+    def deliver_ack(self, ack: Request) -> None:
+        """Hear of an ACK to the 2xx that came in the INVITE's own branch.
+
+        Only an element that violates 13.2.2.4 sends one; it is passed on all the same (RFC 6026 7.1).
+        """
+        ...
 
 
 class _Transaction:
-    """What the machines share: their name, their state and the message that a retransmission repeats."""
+    """What the machines share: their name, their state and the octets that a retransmission repeats."""
 
-    __slots__ = ("_interval_s", "_is_reliable", "_sent", "_timers", "key", "method", "state")
+    __slots__ = ("_interval_s", "_is_reliable", "_left_s", "_sent", "_timers", "key", "method", "state")
 
     key: str
     method: str
     state: State
-    _sent: Request | Response | None
+    _sent: bytes
     _timers: TimerValues
     _is_reliable: bool
-    _interval_s: float  # of the next retransmission
+    _interval_s: float  # until the next retransmission
+    _left_s: float  # until the machine gives up, counted from the end of the timer that runs
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.method} {self.key} {self.state}>"
 
-    def _repeat(self) -> list[Output]:
-        return [Transmit(self._sent)] if self._sent is not None else []
+    def _repeat(self, user: TransactionUser) -> None:
+        if self._sent:
+            user.transmit(self._sent, None)
 
-    def _end(self, *news: Output) -> list[Output]:
-        self.state = State.TERMINATED
-        self._sent = None
-        return [*news, _TERMINATED]
+    def _wait(self, user: TransactionUser, retransmission: Timer, end: Timer) -> None:
+        """Start the timer of the next retransmission, or the one that ends the transaction if it ends earlier."""
+        if self._is_reliable or self._interval_s >= self._left_s:
+            user.start_timer(end, self._left_s)
+        else:
+            self._left_s -= self._interval_s
+            user.start_timer(retransmission, self._interval_s)
+
+    def _end(self, user: TransactionUser) -> None:
+        self.state = _TERMINATED
+        self._sent = b""
+        user.terminated()
+
+    def _time_out(self, user: TransactionUser) -> None:
+        self.state = _TERMINATED
+        user.timed_out()
+        self._end(user)
+
+    def _fail(self, user: TransactionUser) -> None:
+        self.state = _TERMINATED
+        user.transport_failed()
+        self._end(user)
 
 
 class _Client(_Transaction):
     """Made when the transaction user sends a request; `key` is the branch of our own Via on it (17.1.3)."""
 
-    __slots__ = ()
+    __slots__ = ("_request",)
 
     _first_state: ClassVar[State]
+    _request: Request | None  # until it has been sent; an INVITE until it needs no ACK any more
 
     def __init__(self, request: Request, *, key: str, reliable: bool, timers: TimerValues) -> None:
         self.key = key
         self.method = request.method
         self.state = self._first_state
-        self._sent = request
+        self._request = request
+        self._sent = b""
         self._timers = timers
         self._is_reliable = reliable
         self._interval_s = timers.t1
@@ -148,10 +164,9 @@ class _Server(_Transaction):
         self.key = request.transaction_id
         self.method = request.method
         self.state = self._first_state
-        self._sent = None
+        self._sent = b""
         self._timers = timers
         self._is_reliable = reliable
-        self._interval_s = timers.t1
 
 
 class InviteClientTransaction(_Client):
@@ -161,59 +176,68 @@ class InviteClientTransaction(_Client):
 
     _first_state = State.CALLING
 
-    def start(self) -> list[Output]:
+    def start(self, user: ClientUser) -> None:
         """Send the INVITE (17.1.1.2)."""
-        outputs = self._repeat()
-        if not self._is_reliable:
-            outputs.append(_start(Timer.A, self._interval_s))
-        outputs.append(_start(Timer.B, self._timers.timer_b))
-        return outputs
+        self._left_s = self._timers.timer_b
+        if self._request is not None:
+            self._sent = bytes(self._request)
+            user.transmit(self._sent, self._request)
+        self._wait(user, _A, _B)
 
-    def on_timer(self, timer: Timer) -> list[Output]:
+    def on_timer(self, timer: Timer, user: ClientUser) -> None:
         """Retransmit, give up, or end the wait for retransmissions."""
-        match self.state, timer:
-            case State.CALLING, Timer.A:
-                self._interval_s *= 2
-                return [*self._repeat(), _start(Timer.A, self._interval_s)]
-            case State.CALLING, Timer.B:
-                return self._end(_TIMED_OUT)
-            case (State.COMPLETED, Timer.D) | (State.ACCEPTED, Timer.M):
-                return self._end()
-        return []
+        state = self.state
+        if state is _CALLING and timer is _A:
+            self._interval_s *= 2
+            self._repeat(user)
+            self._wait(user, _A, _B)
+        elif state is _CALLING and timer is _B:
+            self._request = None
+            self._time_out(user)
+        elif (state is _COMPLETED and timer is _D) or (state is _ACCEPTED and timer is _M):
+            self._end(user)
 
-    def on_response(self, response: Response) -> list[Output]:
+    def on_response(self, response: Response, user: ClientUser) -> None:
         """Pass a response up; acknowledge a failure each time it comes."""
-        match self.state, response.status // 100:
-            case State.CALLING | State.PROCEEDING, 1:
-                self.state = State.PROCEEDING
-                return [Deliver(response)]
-            case State.CALLING | State.PROCEEDING, 2:
-                self.state = State.ACCEPTED
-                self._sent = None
-                return [Deliver(response), _start(Timer.M, self._timers.timer_m)]
-            case State.CALLING | State.PROCEEDING, 3 | 4 | 5 | 6:
-                return self._complete(response)
-            case State.COMPLETED, 3 | 4 | 5 | 6:
-                return self._repeat()
-            case State.ACCEPTED, 2:
-                return [Deliver(response)]
-        return []
+        state, status = self.state, response.status
+        if state is _CALLING or state is _PROCEEDING:
+            if status < 200:
+                self.state = _PROCEEDING
+                self._sent = b""
+                user.deliver(response)
+            elif status < 300:
+                self.state = _ACCEPTED
+                self._request = None
+                self._sent = b""
+                user.deliver(response)
+                user.start_timer(_M, self._timers.timer_m)
+            else:
+                self._complete(response, user)
+        elif state is _COMPLETED and status >= 300:
+            self._repeat(user)
+        elif state is _ACCEPTED and 200 <= status < 300:
+            user.deliver(response)
 
-    def on_transport_error(self) -> list[Output]:
+    def on_transport_error(self, user: ClientUser) -> None:
         """Tell the transaction user that the INVITE or the ACK did not leave (17.1.4)."""
-        match self.state:
-            case State.CALLING | State.COMPLETED:
-                return self._end(_TRANSPORT_FAILED)
-        return []
+        if self.state is _CALLING or self.state is _COMPLETED:
+            self._request = None
+            self._fail(user)
 
-    def _complete(self, failure: Response) -> list[Output]:
-        invite = cast("Request", self._sent)  # the INVITE, until Accepted or Completed
-        self.state = State.COMPLETED
-        self._sent = ack_request(invite, failure)
-        acknowledged: list[Output] = [Transmit(self._sent), Deliver(failure)]
+    def _complete(self, failure: Response, user: ClientUser) -> None:
+        invite, self._request = self._request, None
+        assert invite is not None  # noqa: S101  until Accepted or Completed
+        ack = ack_request(invite, failure)
+        self.state = _COMPLETED
+        self._sent = bytes(ack)
+        user.transmit(self._sent, ack)
         if self._is_reliable:
-            return self._end(*acknowledged)
-        return [*acknowledged, _start(Timer.D, self._timers.timer_d)]
+            self.state = _TERMINATED
+            user.deliver(failure)
+            self._end(user)
+        else:
+            user.deliver(failure)
+            user.start_timer(_D, self._timers.timer_d)
 
 
 class NonInviteClientTransaction(_Client):
@@ -223,48 +247,52 @@ class NonInviteClientTransaction(_Client):
 
     _first_state = State.TRYING
 
-    def start(self) -> list[Output]:
+    def start(self, user: ClientUser) -> None:
         """Send the request (17.1.2.2)."""
-        outputs = self._repeat()
-        if not self._is_reliable:
-            outputs.append(_start(Timer.E, self._interval_s))
-        outputs.append(_start(Timer.F, self._timers.timer_f))
-        return outputs
+        request, self._request = self._request, None
+        self._left_s = self._timers.timer_f
+        if request is not None:
+            self._sent = bytes(request)
+            user.transmit(self._sent, request)
+        self._wait(user, _E, _F)
 
-    def on_timer(self, timer: Timer) -> list[Output]:
+    def on_timer(self, timer: Timer, user: ClientUser) -> None:
         """Retransmit, give up, or end the wait for retransmissions."""
-        match self.state, timer:
-            case State.TRYING, Timer.E:
-                self._interval_s = min(2 * self._interval_s, self._timers.t2)
-                return [*self._repeat(), _start(Timer.E, self._interval_s)]
-            case State.PROCEEDING, Timer.E:
-                return [*self._repeat(), _start(Timer.E, self._timers.t2)]
-            case State.TRYING | State.PROCEEDING, Timer.F:
-                return self._end(_TIMED_OUT)
-            case State.COMPLETED, Timer.K:
-                return self._end()
-        return []
+        state = self.state
+        if state is _TRYING and timer is _E:
+            self._interval_s = min(2 * self._interval_s, self._timers.t2)
+            self._repeat(user)
+            self._wait(user, _E, _F)
+        elif state is _PROCEEDING and timer is _E:
+            self._interval_s = self._timers.t2
+            self._repeat(user)
+            self._wait(user, _E, _F)
+        elif (state is _TRYING or state is _PROCEEDING) and timer is _F:
+            self._time_out(user)
+        elif state is _COMPLETED and timer is _K:
+            self._end(user)
 
-    def on_response(self, response: Response) -> list[Output]:
+    def on_response(self, response: Response, user: ClientUser) -> None:
         """Pass a response up, a final one only once."""
-        match self.state, response.status // 100:
-            case State.TRYING | State.PROCEEDING, 1:
-                self.state = State.PROCEEDING
-                return [Deliver(response)]
-            case State.TRYING | State.PROCEEDING, 2 | 3 | 4 | 5 | 6:
-                if self._is_reliable:
-                    return self._end(Deliver(response))
-                self.state = State.COMPLETED
-                self._sent = None
-                return [Deliver(response), _start(Timer.K, self._timers.timer_k)]
-        return []
+        if self.state is not _TRYING and self.state is not _PROCEEDING:
+            return
+        if response.status < 200:
+            self.state = _PROCEEDING
+            user.deliver(response)
+        elif self._is_reliable:
+            self.state = _TERMINATED
+            user.deliver(response)
+            self._end(user)
+        else:
+            self.state = _COMPLETED
+            self._sent = b""
+            user.deliver(response)
+            user.start_timer(_K, self._timers.timer_k)
 
-    def on_transport_error(self) -> list[Output]:
+    def on_transport_error(self, user: ClientUser) -> None:
         """Tell the transaction user that the request did not leave (17.1.4)."""
-        match self.state:
-            case State.TRYING | State.PROCEEDING:
-                return self._end(_TRANSPORT_FAILED)
-        return []
+        if self.state is _TRYING or self.state is _PROCEEDING:
+            self._fail(user)
 
 
 class InviteServerTransaction(_Server):
@@ -274,64 +302,64 @@ class InviteServerTransaction(_Server):
 
     _first_state = State.PROCEEDING
 
-    def on_request(self, request: Request) -> list[Output]:
+    def on_request(self, request: Request, user: ServerUser) -> None:
         """Answer a retransmission of the INVITE with the last response; take in the ACK (17.2.1)."""
-        match self.state, request.method:
-            case State.PROCEEDING | State.COMPLETED, "INVITE":
-                return self._repeat()
-            case State.COMPLETED, "ACK":
-                if self._is_reliable:
-                    return self._end()
-                self.state = State.CONFIRMED
-                self._sent = None
-                return [_start(Timer.I, self._timers.timer_i)]
-            case State.ACCEPTED, "ACK":
-                return [DeliverAck(request)]
-        return []
+        state = self.state
+        if request.method == "INVITE":
+            if state is _PROCEEDING or state is _COMPLETED:
+                self._repeat(user)
+        elif request.method == "ACK":
+            if state is _COMPLETED:
+                self._confirm(user)
+            elif state is _ACCEPTED:
+                user.deliver_ack(request)
 
-    def respond(self, response: Response) -> list[Output]:
+    def respond(self, response: Response, user: ServerUser) -> None:
         """Send the transaction user's response; every 2xx, but nothing else after the first final one."""
-        match self.state, response.status // 100:
-            case State.PROCEEDING, 1:
-                self._sent = response
-                return [Transmit(response)]
-            case State.PROCEEDING, 3 | 4 | 5 | 6:
-                return self._complete(response)
-            case State.PROCEEDING, 2:
-                self.state = State.ACCEPTED
-                self._sent = None  # the transaction user alone retransmits a 2xx, 13.3.1.4
-                return [Transmit(response), _start(Timer.L, self._timers.timer_l)]
-            case State.ACCEPTED, 2:
-                return [Transmit(response)]
-        return []
+        state, status = self.state, response.status
+        if state is _PROCEEDING:
+            data = bytes(response)
+            if status < 200:
+                self._sent = data
+                user.transmit(data, response)
+            elif status < 300:
+                self.state = _ACCEPTED
+                self._sent = b""  # the transaction user alone retransmits a 2xx, 13.3.1.4
+                user.transmit(data, response)
+                user.start_timer(_L, self._timers.timer_l)
+            else:
+                self.state = _COMPLETED
+                self._sent = data
+                self._interval_s, self._left_s = self._timers.t1, self._timers.timer_h
+                user.transmit(data, response)
+                self._wait(user, _G, _H)
+        elif state is _ACCEPTED and 200 <= status < 300:
+            user.transmit(bytes(response), response)
 
-    def on_timer(self, timer: Timer) -> list[Output]:
+    def on_timer(self, timer: Timer, user: ServerUser) -> None:
         """Retransmit the failure, give up, or end the wait for retransmissions."""
-        match self.state, timer:
-            case State.COMPLETED, Timer.G:
-                self._interval_s = min(2 * self._interval_s, self._timers.t2)
-                return [*self._repeat(), _start(Timer.G, self._interval_s)]
-            case State.COMPLETED, Timer.H:
-                return self._end(_TIMED_OUT)
-            case (State.CONFIRMED, Timer.I) | (State.ACCEPTED, Timer.L):
-                return self._end()
-        return []
+        state = self.state
+        if state is _COMPLETED and timer is _G:
+            self._interval_s = min(2 * self._interval_s, self._timers.t2)
+            self._repeat(user)
+            self._wait(user, _G, _H)
+        elif state is _COMPLETED and timer is _H:
+            self._time_out(user)
+        elif (state is _CONFIRMED and timer is _I) or (state is _ACCEPTED and timer is _L):
+            self._end(user)
 
-    def on_transport_error(self) -> list[Output]:
+    def on_transport_error(self, user: ServerUser) -> None:
         """Tell the transaction user and stay: a retransmission may get through (RFC 6026 8.8)."""
-        match self.state:
-            case State.PROCEEDING | State.COMPLETED | State.ACCEPTED:
-                return [_TRANSPORT_FAILED]
-        return []
+        if self.state is _PROCEEDING or self.state is _COMPLETED or self.state is _ACCEPTED:
+            user.transport_failed()
 
-    def _complete(self, failure: Response) -> list[Output]:
-        self.state = State.COMPLETED
-        self._sent = failure
-        outputs = self._repeat()
-        if not self._is_reliable:
-            outputs.append(_start(Timer.G, self._interval_s))
-        outputs.append(_start(Timer.H, self._timers.timer_h))
-        return outputs
+    def _confirm(self, user: ServerUser) -> None:
+        if self._is_reliable:
+            self._end(user)
+        else:
+            self.state = _CONFIRMED
+            self._sent = b""
+            user.start_timer(_I, self._timers.timer_i)
 
 
 class NonInviteServerTransaction(_Server):
@@ -341,41 +369,37 @@ class NonInviteServerTransaction(_Server):
 
     _first_state = State.TRYING
 
-    def on_request(self, request: Request) -> list[Output]:
+    def on_request(self, request: Request, user: ServerUser) -> None:
         """Answer a retransmission with the last response (17.2.2)."""
-        match self.state:
-            case State.PROCEEDING | State.COMPLETED:
-                return self._repeat()
-        return []
+        if self.state is _PROCEEDING or self.state is _COMPLETED:
+            self._repeat(user)
 
-    def respond(self, response: Response) -> list[Output]:
+    def respond(self, response: Response, user: ServerUser) -> None:
         """Send the transaction user's response; nothing after the first final one."""
-        match self.state, response.status // 100:
-            case State.TRYING | State.PROCEEDING, 1:
-                self.state = State.PROCEEDING
-                self._sent = response
-                return [Transmit(response)]
-            case State.TRYING | State.PROCEEDING, 2 | 3 | 4 | 5 | 6:
-                if self._is_reliable:
-                    return self._end(Transmit(response))
-                self.state = State.COMPLETED
-                self._sent = response
-                return [Transmit(response), _start(Timer.J, self._timers.timer_j)]
-        return []
+        if self.state is not _TRYING and self.state is not _PROCEEDING:
+            return
+        self._sent = data = bytes(response)
+        if response.status < 200:
+            self.state = _PROCEEDING
+            user.transmit(data, response)
+        elif self._is_reliable:
+            self.state = _TERMINATED
+            user.transmit(data, response)
+            self._end(user)
+        else:
+            self.state = _COMPLETED
+            user.transmit(data, response)
+            user.start_timer(_J, self._timers.timer_j)
 
-    def on_timer(self, timer: Timer) -> list[Output]:
+    def on_timer(self, timer: Timer, user: ServerUser) -> None:
         """End the wait for retransmissions."""
-        match self.state, timer:
-            case State.COMPLETED, Timer.J:
-                return self._end()
-        return []
+        if self.state is _COMPLETED and timer is _J:
+            self._end(user)
 
-    def on_transport_error(self) -> list[Output]:
+    def on_transport_error(self, user: ServerUser) -> None:
         """Tell the transaction user that a response did not leave (17.2.4)."""
-        match self.state:
-            case State.PROCEEDING | State.COMPLETED:
-                return self._end(_TRANSPORT_FAILED)
-        return []
+        if self.state is _PROCEEDING or self.state is _COMPLETED:
+            self._fail(user)
 
 
 ClientTransaction: TypeAlias = InviteClientTransaction | NonInviteClientTransaction

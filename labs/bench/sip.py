@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Final
 from opencscf.common.actions import Branch, Forward
 from opencscf.common.ids import Ids
 from opencscf.common.sip import proxy
-from opencscf.common.sip.exchange import Send, StartStackTimer
+from opencscf.common.sip.exchange import Exchange, Leg, Target
 from opencscf.common.sip.flow import Flow, Hop, Transport
 from opencscf.common.sip.message import Message, Request, Response
 from opencscf.common.sip.parser import parse
 from opencscf.common.sip.stack import SipStack, note_source
-from opencscf.common.sip.timers import TimerValues
+from opencscf.common.sip.timers import Timer, TimerValues
 from opencscf.diameter import dictionary
 from opencscf.diameter.codec import PROXIABLE, REQUEST, decode, encode_avps, encode_header
 from opencscf.diameter.cx import UserAuthorizationAnswer, UserAuthorizationRequest
@@ -258,25 +258,44 @@ class ProxiedTransaction:
 
     def __init__(self) -> None:
         self.stack = SipStack(ids=Ids(), timers=TimerValues(), local_for=lambda _: LOCAL)
+        self.stack.sink = self
         self._numbers = count(1)
+        self._sent: list[bytes] = []
+        self._timers: list[tuple[Exchange | Leg, Timer, float]] = []
 
     def __call__(self) -> bytes:
         """Run one transaction and return the response that its sender gets."""
+        stack = self.stack
         request = parse(_wire(_MESSAGE.replace("@NUMBER@", str(next(self._numbers)))))
-        assert isinstance(request, Request)  # noqa: S101  see above
         request.flow = UE
-        self.stack.receive(request, 0.0)
-        effects = self.stack.forward(Forward((Branch(request.copy()),)), [(NEXT_HOP,)], 0.0)
-        [sent] = [effect.message for effect in effects if isinstance(effect, Send)]
-        timers = [effect for effect in effects if isinstance(effect, StartStackTimer)]
-        answer = parse(bytes(_answer_to(sent)))
+        stack.receive(request, 0.0)
+        answer = parse(bytes(_answer_to(parse(self._sent.pop()))))
         answer.flow = Flow(Transport.UDP, LOCAL, (NEXT_HOP.host, NEXT_HOP.port))
-        effects = self.stack.receive(answer, 0.0)
-        timers += [effect for effect in effects if isinstance(effect, StartStackTimer)]
-        [returned] = [bytes(effect.message) for effect in effects if isinstance(effect, Send)]
-        for timer in timers:
-            self.stack.on_timer(timer.owner, timer.timer, timer.delay_s)
-        return returned
+        stack.receive(answer, 0.0)
+        timers, self._timers = self._timers, []
+        for owner, timer, delay_s in timers:
+            stack.on_timer(owner, timer, delay_s)
+        return self._sent.pop()
+
+    # What the stack wants
+
+    def send(self, data: bytes, target: Target, message: Message | None) -> None:
+        """Keep what would be sent."""
+        self._sent.append(data)
+
+    def start_timer(self, owner: Exchange | Leg, timer: Timer, delay_s: float) -> None:
+        """Keep a timer until the end."""
+        self._timers.append((owner, timer, delay_s))
+
+    def to_core(self, request: Request) -> None:
+        """Forward, as a core would decide."""
+        self.stack.forward(Forward((Branch(request.copy()),)), [(NEXT_HOP,)], 0.0)
+
+    def decide(self, exchange: Exchange, response: Response, *, is_final: bool) -> None:
+        """Decide nothing: no response handler is given."""
+
+    def next_target(self, request: Request, failed: Target, reason: str, target: Target) -> None:
+        """Hear of no failure."""
 
 
 def _answer_to(request: Message) -> Response:

@@ -23,18 +23,11 @@ from opencscf.common.sip.parser import parse
 from opencscf.common.sip.timers import Timer, TimerValues
 from opencscf.common.sip.transaction import (
     ClientTransaction,
-    Deliver,
     InviteClientTransaction,
     InviteServerTransaction,
     NonInviteClientTransaction,
     NonInviteServerTransaction,
-    Output,
     ServerTransaction,
-    StartTimer,
-    Terminated,
-    TimedOut,
-    Transmit,
-    TransportFailed,
     cancel_request,
 )
 
@@ -51,33 +44,63 @@ class StepError(OpencscfError):
 
 
 class _Client:
-    """A client transaction and who hears of its responses."""
-
-    __slots__ = ("failed", "request", "responded", "target", "transaction")
+    """The user of a client transaction: who hears of its responses."""
 
     def __init__(
         self,
-        request: Request,
+        endpoint: Endpoint,
         transaction: ClientTransaction,
         target: Address,
         responded: Callable[[Response], None],
         failed: Callable[[str], None],
     ) -> None:
-        self.request = request
+        self.endpoint = endpoint
         self.transaction = transaction
         self.target = target
-        self.responded = responded
+        self.deliver = responded
         self.failed = failed
+
+    def transmit(self, data: bytes, message: Message | None) -> None:
+        self.endpoint.put(data, self.target, message)
+
+    def start_timer(self, timer: Timer, delay_s: float) -> None:
+        self.endpoint.call_later(delay_s, partial(self.transaction.on_timer, timer, self))
+
+    def timed_out(self) -> None:
+        self.failed("no answer")
+
+    def transport_failed(self) -> None:
+        self.failed("could not be sent")
+
+    def terminated(self) -> None:
+        self.endpoint.transactions.remove_client(self.transaction)
 
 
 class _Server:
-    """A server transaction and where its responses go."""
+    """The user of a server transaction: where its responses go."""
 
-    __slots__ = ("target", "transaction")
-
-    def __init__(self, transaction: ServerTransaction, target: Address) -> None:
+    def __init__(self, endpoint: Endpoint, transaction: ServerTransaction, target: Address) -> None:
+        self.endpoint = endpoint
         self.transaction = transaction
         self.target = target
+
+    def transmit(self, data: bytes, message: Message | None) -> None:
+        self.endpoint.put(data, self.target, message)
+
+    def start_timer(self, timer: Timer, delay_s: float) -> None:
+        self.endpoint.call_later(delay_s, partial(self.transaction.on_timer, timer, self))
+
+    def deliver_ack(self, ack: Request) -> None:
+        """Absorb an ACK that came in the INVITE's own branch."""
+
+    def timed_out(self) -> None:
+        """Do nothing about an ACK that did not come."""
+
+    def transport_failed(self) -> None:
+        """Do nothing about a response that did not leave."""
+
+    def terminated(self) -> None:
+        self.endpoint.transactions.remove_server(self.transaction)
 
 
 class Endpoint:
@@ -95,7 +118,7 @@ class Endpoint:
         self._socket: Any = None  # asyncio-dgram's DatagramServer, whose types are too wide for an IP address
         self._tasks: list[asyncio.Task[None]] = []
         self._outgoing: asyncio.Queue[tuple[bytes, Address, Message | None]] = asyncio.Queue()
-        self._transactions: TransactionTable[_Client, _Server] = TransactionTable()
+        self.transactions: TransactionTable[_Client, _Server] = TransactionTable()
         self._timers: set[asyncio.TimerHandle] = set()
 
     async def open(self) -> None:
@@ -164,7 +187,11 @@ class Endpoint:
         """Send outside any transaction: an ACK to a 2xx, with our Via on it already or put on here."""
         if isinstance(message, Request) and not message.has("Via"):
             message.prepend("Via", f"SIP/2.0/UDP {host_port(self.local)};branch={self.ids.branch()};rport")
-        self._outgoing.put_nowait((bytes(message), target, message))
+        self.put(bytes(message), target, message)
+
+    def put(self, data: bytes, target: Address, message: Message | None) -> None:
+        """Send octets, and trace the message that they are."""
+        self._outgoing.put_nowait((data, target, message or parse(data)))
 
     def _start(
         self,
@@ -175,9 +202,9 @@ class Endpoint:
     ) -> None:
         machine = InviteClientTransaction if request.method == "INVITE" else NonInviteClientTransaction
         transaction = machine(request, key=request.via.branch or "", reliable=False, timers=self.timers)
-        client = _Client(request, transaction, target, responded, failed)
-        self._transactions.add_client(transaction, client)
-        self._from_client(client, transaction.start())
+        client = _Client(self, transaction, target, responded, failed)
+        self.transactions.add_client(transaction, client)
+        transaction.start(client)
 
     # ------------------------------------------------------------------ as a server
 
@@ -192,14 +219,14 @@ class Endpoint:
         content_type: str = "",
     ) -> None:
         """Answer a request that `on_request` got."""
-        server = self._transactions.find_server(request)
+        server = self.transactions.find_server(request)
         if server is None:
             return
         to_tag = to_tag or self.ids.tag()
         response = Response.to_request(
             request, status, to_tag=to_tag, headers=headers, body=body, content_type=content_type
         )
-        self._from_server(server, server.transaction.respond(response))
+        server.transaction.respond(response, server)
 
     # ------------------------------------------------------------------ the wire
 
@@ -226,57 +253,27 @@ class Endpoint:
         message.flow = Flow(Transport.UDP, self.local, source)
         self._note("in", message, source)
         if isinstance(message, Response):
-            client = self._transactions.find_client(message)
+            client = self.transactions.find_client(message)
             if client is not None:
-                self._from_client(client, client.transaction.on_response(message))
+                client.transaction.on_response(message, client)
         else:
             self._receive_request(message, source)
 
     def _receive_request(self, request: Request, source: Address) -> None:
-        server = self._transactions.find_server(request)
+        server = self.transactions.find_server(request)
         if server is not None:
-            self._from_server(server, server.transaction.on_request(request))
+            server.transaction.on_request(request, server)
         elif request.method != "ACK":
             machine = InviteServerTransaction if request.method == "INVITE" else NonInviteServerTransaction
             transaction = machine(request, reliable=False, timers=self.timers)
-            self._transactions.add_server(transaction, _Server(transaction, source))
+            self.transactions.add_server(transaction, _Server(self, transaction, source))
             self.on_request(request)
         else:
             self.on_request(request)
 
-    def _from_client(self, client: _Client, outputs: list[Output]) -> None:
-        for output in outputs:
-            match output:
-                case Transmit(message):
-                    self.send(message, client.target)
-                case StartTimer(timer, delay_s):
-                    self._call_later(delay_s, partial(self._client_timer, client, timer))
-                case Deliver(response):
-                    client.responded(response)
-                case TimedOut():
-                    client.failed("no answer")
-                case TransportFailed():
-                    client.failed("could not be sent")
-                case Terminated():
-                    self._transactions.remove_client(client.transaction)
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> None:
+        """Call back, unless the endpoint is closed before."""
 
-    def _from_server(self, server: _Server, outputs: list[Output]) -> None:
-        for output in outputs:
-            match output:
-                case Transmit(message):
-                    self.send(message, server.target)
-                case StartTimer(timer, delay_s):
-                    self._call_later(delay_s, partial(self._server_timer, server, timer))
-                case Terminated():
-                    self._transactions.remove_server(server.transaction)
-
-    def _client_timer(self, client: _Client, timer: Timer) -> None:
-        self._from_client(client, client.transaction.on_timer(timer))
-
-    def _server_timer(self, server: _Server, timer: Timer) -> None:
-        self._from_server(server, server.transaction.on_timer(timer))
-
-    def _call_later(self, delay_s: float, callback: Callable[[], None]) -> None:
         def fire() -> None:
             self._timers.discard(handle)
             callback()

@@ -5,7 +5,7 @@ The HSS and PCRF are played by answering questions; the UEs by sending and readi
 
 import binascii
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from opencscf.common.events import Core
 from opencscf.common.ids import Ids
 from opencscf.common.ims.aka import Agreement, AuthVector, SyncFailure, Usim, make_vector, next_sqn, verify_auts
 from opencscf.common.node.clock import FakeClock, TimerWheel
-from opencscf.common.node.runtime import Asker, Reply, Runtime
+from opencscf.common.node.runtime import Asker, Due, Reply, Runtime
 from opencscf.common.sip import digest
 from opencscf.common.sip.exchange import Target
 from opencscf.common.sip.flow import Flow, Hop, Transport
@@ -426,7 +426,7 @@ class Network:
         }
         cx = (UserAuthorizationRequest, MultimediaAuthRequest, ServerAssignmentRequest, LocationInfoRequest)
         asks |= dict.fromkeys(cx, self.hss.answer)
-        wheel: TimerWheel[tuple[object, Hashable]] = TimerWheel(0.1, start=self.clock.now())
+        wheel: TimerWheel[Due] = TimerWheel(0.1, start=self.clock.now())
         stack = SipStack(ids=Ids(), timers=TimerValues(), local_for=lambda target: address)
         self._nodes[address] = Runtime(
             core=core, stack=stack, wire=_Wire(self, address), resolver=_Resolver(config.sip.hosts), askers=asks,

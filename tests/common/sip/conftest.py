@@ -1,6 +1,6 @@
 """A proxy between two hand-played sides: a whole stack and runtime around a core that forwards everything."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ from opencscf.common.errors import ParseError, PeerUnavailable
 from opencscf.common.events import Event, RequestReceived
 from opencscf.common.ids import Ids
 from opencscf.common.node.clock import FakeClock, TimerWheel
-from opencscf.common.node.runtime import Runtime
+from opencscf.common.node.runtime import Due, Runtime
 from opencscf.common.sip.exchange import Target
 from opencscf.common.sip.flow import Flow, Hop, Transport
 from opencscf.common.sip.message import Message, Request, Response
@@ -40,7 +40,7 @@ class Proxy:
         self.lines: list[tuple[str, str, dict[str, object]]] = []
         self.looked_up: list[str] = []
         self.clock = FakeClock(1000.0)
-        self.wheel: TimerWheel[tuple[object, Hashable]] = TimerWheel(0.1, start=1000.0)
+        self.wheel: TimerWheel[Due] = TimerWheel(0.1, start=1000.0)
         self.stack = SipStack(ids=Ids(seed=1), timers=TimerValues(), local_for=lambda target: ("192.0.2.10", 5060))
         self.runtime = Runtime(
             core=self, stack=self.stack, wire=self, resolver=self, askers={}, wheel=self.wheel, clock=self.clock,

@@ -24,6 +24,7 @@ LONGER = TimerValues(t1=2.0, t2=16.0, t4=17.0)
         pytest.param("timer_k", 5.0, id="3261-17.1.2.2 Timer K is T4"),
         pytest.param("timer_l", 32.0, id="6026-8.7 Timer L is 64*T1"),
         pytest.param("timer_m", 32.0, id="6026-8.4 Timer M is 64*T1"),
+        pytest.param("trying", 3.5, id="4320-4.1 after 0.5, 1 and 2 s Timer E is reset to T2"),
     ],
 )
 def test_default_values(name: str, seconds: float) -> None:
@@ -44,6 +45,7 @@ def test_timer_c_exceeds_three_minutes() -> None:
         pytest.param("timer_b", 128.0, id="24.229-7.7 Timer B follows T1"),
         pytest.param("timer_d", 128.0, id="24.229-7.7 Timer D grows with T1"),
         pytest.param("timer_i", 17.0, id="24.229-7.7 Timer I follows T4"),
+        pytest.param("trying", 14.0, id="4320-4.1 after 2, 4 and 8 s Timer E is reset to T2"),
     ],
 )
 def test_values_towards_the_ue(name: str, seconds: float) -> None:
@@ -55,4 +57,4 @@ def test_timer_d_does_not_shrink_below_32_s() -> None:
 
 
 def test_there_is_a_timer_for_each_letter_to_m() -> None:
-    assert [timer.value for timer in Timer] == list("ABCDEFGHIJKLM")
+    assert [timer.value for timer in Timer if timer is not Timer.TRYING] == list("ABCDEFGHIJKLM")
