@@ -2,19 +2,19 @@
 
 Values come from peers, so they are quoted when they hold more than visible ASCII, cut when long, and can never start a
 line of their own. Of the same warning or error no more than some tens of lines a second are written, and then how many
-were left out.
+were left out. What is logged in one turn of the loop is written together at its end, an error at once.
 """
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import json
 import re
 import sys
 from functools import lru_cache
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
+from opencscf.common.node.lines import Later, LineWriter
 from opencscf.common.node.settings import LogLevel
 from opencscf.common.node.trace import host_port
 from opencscf.common.sip.flow import Flow
@@ -31,34 +31,61 @@ LINES_PER_SECOND = 20  # of one warning's or error's event name
 
 _RANK: dict[str, int] = {LogLevel.DEBUG: 0, LogLevel.INFO: 1, LogLevel.WARNING: 2, LogLevel.ERROR: 3}
 _WARNING = _RANK[LogLevel.WARNING]
-_PLAIN = re.compile(r"[!#-\[\]-~]+")  # visible ASCII without quote and backslash
+_is_plain = re.compile(r"[!#-\[\]-~]+").fullmatch  # visible ASCII without quote and backslash
+
+
+class _TellMessage(Protocol):
+    def __call__(self, direction: str, message: Message, target: Hop | Flow) -> None: ...
 
 
 class Log:
-    """A node's lines on stderr, and its trace of messages if it has one."""
+    """A node's lines on stderr, and its trace of messages if it has one.
+
+    `later` puts the writing off to the end of the loop's turn; without it each line is written at once. `message`
+    traces a SIP message that came "in" or goes "out", and at level debug writes a line about it.
+    """
 
     def __init__(
-        self, node: str, clock: Clock, level: LogLevel = LogLevel.INFO, *, stream: TextIO | None = None
+        self,
+        node: str,
+        clock: Clock,
+        level: LogLevel = LogLevel.INFO,
+        *,
+        stream: TextIO | None = None,
+        later: Later | None = None,
     ) -> None:
-        self.trace: Trace | None = None
         self._node = node
         self._clock = clock
         self._least = _RANK[level]
-        self._stream = stream if stream is not None else sys.stderr
+        self._unwanted = frozenset(name for name, rank in _RANK.items() if rank < self._least)
+        self._lines = LineWriter(stream if stream is not None else sys.stderr, later)
         self._limits: dict[str, _Limit] = {}
+        self._stamp, self._stamped_ms = "", -1
+        self._trace: Trace | None = None
+        self.message: _TellMessage = self._tell_message if self._least == 0 else _tell_nobody
+
+    @property
+    def trace(self) -> Trace | None:
+        """The trace of messages."""
+        return self._trace
+
+    @trace.setter
+    def trace(self, trace: Trace | None) -> None:
+        self._trace = trace
+        self.message = _tell_nobody if trace is None and self._least > 0 else self._tell_message
 
     def event(self, level: str, event: str, **fields: object) -> None:
         """Write a line, if its level is wanted; a field that is None is left out.
 
         A field named `traceback` follows in indented lines of its own.
         """
-        rank = _RANK[level]
-        if rank < self._least:
+        if level in self._unwanted:
             return
         now = self._clock.now()
-        if rank >= _WARNING and not self._admits(event, now):
-            return
-        self._write(now, level, event, fields)
+        if _RANK[level] < _WARNING or self._admits(event, now):
+            self._write(now, level, event, fields)
+            if level == LogLevel.ERROR:
+                self._lines.flush()
 
     def debug(self, event: str, **fields: object) -> None:
         """Tell what was on the wire."""
@@ -76,10 +103,9 @@ class Log:
         """Tell a fault of ours."""
         self.event("error", event, **fields)
 
-    def message(self, direction: str, message: Message, target: Hop | Flow) -> None:
-        """Trace a SIP message that came "in" or goes "out", and at level debug write a line about it."""
-        if self.trace is not None:
-            self.trace.message(direction, message, target)
+    def _tell_message(self, direction: str, message: Message, target: Hop | Flow) -> None:
+        if self._trace is not None:
+            self._trace.message(direction, message, target)
         if self._least == 0:
             hop = target.hop if isinstance(target, Flow) else target
             peer = f"{host_port((hop.host, hop.port))}/{hop.transport.lower()}"
@@ -87,12 +113,14 @@ class Log:
             self.event("debug", f"sip-{direction}", peer=peer, what=message.start_line, call_id=call_id, cseq=cseq)
 
     def flush(self) -> None:
-        """Write what waits: how many lines were left out, and the trace's buffer. Call it once in a while."""
+        """Write what waits: lines, how many were left out, and the trace's buffer. Call it once in a while."""
         now = self._clock.now()
         for event, limit in list(self._limits.items()):
             if now - limit.since >= 1.0:
                 self._tell_suppressed(event, limit, now)
                 del self._limits[event]
+        self._lines.flush()
+        self._tell_lost(now)
         if self.trace is not None and not self.trace.flush():
             self.warning("trace-ended", path=str(self.trace.path), reason=self.trace.fault)
             self.trace = None
@@ -102,6 +130,8 @@ class Log:
         self.flush()
         for event, limit in self._limits.items():
             self._tell_suppressed(event, limit, self._clock.now())
+        self._lines.close()
+        self._tell_lost(self._clock.now())
         if self.trace is not None:
             self.trace.close()
             self.trace = None
@@ -121,15 +151,26 @@ class Log:
             fields: dict[str, object] = {"event": event, "lines": limit.lines - LINES_PER_SECOND}
             self._write(now, "warning", "suppressed", fields)
 
+    def _tell_lost(self, now: float) -> None:
+        """Tell how many lines nobody read in time."""
+        lost = self._lines.take_lost()
+        if lost:
+            self._write(now, "warning", "lost", {"lines": lost})
+
     def _write(self, now: float, level: str, event: str, fields: dict[str, object]) -> None:
-        parts = [f"{timestamp(now)} {level} {event}  node={self._node}"]
+        milliseconds = round(now * 1000)
+        if milliseconds != self._stamped_ms:
+            self._stamp, self._stamped_ms = timestamp(now), milliseconds
+        parts = [f"{self._stamp} {level} {event}  node={self._node}"]
         parts += [f"{key}={quote(value)}" for key, value in fields.items() if value is not None and key != "traceback"]
         line = " ".join(parts) + "\n"
         if fields.get("traceback"):
             line += _indented(str(fields["traceback"]))
-        with contextlib.suppress(OSError, ValueError):  # a closed or full stderr must not end the node
-            self._stream.write(line)
-            self._stream.flush()
+        self._lines.write(line)
+
+
+def _tell_nobody(direction: str, message: Message, target: Hop | Flow) -> None:
+    """Trace a message when nobody wants to know."""
 
 
 class _Limit:
@@ -158,7 +199,7 @@ def quote(value: object) -> str:
     text = str(value)
     if len(text) > MAX_VALUE:
         text = f"{text[:MAX_VALUE]}..."
-    return text if _PLAIN.fullmatch(text) else json.dumps(text)
+    return text if _is_plain(text) else json.dumps(text)
 
 
 def _indented(text: str) -> str:

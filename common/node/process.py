@@ -177,7 +177,7 @@ async def serve(name: str, settings: S, build: Callable[[S, Context], Node], sto
     """Run a node in this loop until `stopped` is set; `StartupError` if it cannot run."""
     loop = asyncio.get_running_loop()
     clock = SystemClock()
-    log = Log(name, clock, settings.log.level)
+    log = Log(name, clock, settings.log.level, later=loop.call_soon)
     loop.set_exception_handler(lambda _, context: _on_fault(log, context))
     async with contextlib.AsyncExitStack() as closing:
         closing.callback(log.close)
