@@ -21,7 +21,14 @@ from opencscf.common.actions import Procedure, Respond, Save
 from opencscf.common.errors import PeerUnavailable
 from opencscf.common.events import RequestReceived
 from opencscf.common.node.process import Client, Node, run
-from opencscf.common.node.settings import DnsSettings, HealthSettings, LogSettings, OverloadSettings, SipSettings, StoreSettings
+from opencscf.common.node.settings import (
+    DnsSettings,
+    HealthSettings,
+    LogSettings,
+    OverloadSettings,
+    SipSettings,
+    StoreSettings,
+)
 
 
 @dataclass(frozen=True)
