@@ -95,6 +95,9 @@ async def _register(
     except PeerUnavailable as failure:
         return _home_unreachable(pcscf, register, impu, failure.reason)
     status = response.status
+    wait = response.get("Retry-After")
+    if status == 503 and wait is not None:
+        return _home_busy(register, impu, wait)
     if status in {408, 503}:
         return _home_unreachable(pcscf, register, impu, f"{status} {response.reason}")
     if not 200 <= status < 300:
@@ -210,6 +213,13 @@ def _home_unreachable(pcscf: PcscfState, register: Request, impu: str, reason: s
     """Say which hop does not answer (PR-03)."""
     icscf = pcscf.config.pcscf.icscf
     return [Respond(register, 504, f"no answer from {icscf}"), _refused(register, impu, 504, f"{icscf}: {reason}")]
+
+
+def _home_busy(register: Request, impu: str, wait: str) -> list[Action]:
+    """Have the UE wait as the home network asks for, and with 500 stay with us, who are not busy (RFC 3261 16.7)."""
+    reason = "Home Network Overloaded"
+    respond = Respond(register, 500, reason, (("Retry-After", wait),))
+    return [respond, _refused(register, impu, 500, reason)]
 
 
 def _known(pcscf: PcscfState, impu: str, contact: NameAddr | None) -> Binding | None:

@@ -230,9 +230,14 @@ class TowardsUe:
         return [self.passed(response)]
 
     def passed(self, response: Response) -> Action:
-        """Take out what the UE must not see; a 503 of somebody else must not turn it away from us (RFC 3261 16.7)."""
+        """Take out what the UE must not see; a 503 of somebody else must not turn it away from us (RFC 3261 16.7).
+
+        How long it should wait goes on, so that an overload of the core ends.
+        """
         if response.status == 503:
-            return Respond(self.request, 500, "Next Hop Unavailable")
+            retry_after = response.get("Retry-After")
+            headers = () if retry_after is None else (("Retry-After", retry_after),)
+            return Respond(self.request, 500, "Next Hop Unavailable", headers)
         return Relay(for_ue(response))
 
 

@@ -416,7 +416,9 @@ class SipStack:
         if exchange.handler is not None or (is_final and exchange.resume is not None):
             self.sink.decide(exchange, response, is_final=is_final)
         elif response.status == 503:
-            self._answer(exchange, 500, "Next hop unavailable")  # 16.7 step 6
+            wait = response.get("Retry-After")
+            headers = () if wait is None else (("Retry-After", wait),)
+            self._answer(exchange, 500, "Next hop unavailable", headers)  # 16.7 step 6
         else:
             self._reply(exchange, response)
 

@@ -362,6 +362,14 @@ def test_home_network_unreachable(world: Any, failure: str | int) -> None:
     assert ICSCF in report.fields["reason"]
 
 
+def test_an_overloaded_home_network_is_left_alone_as_long_as_it_asks_for(world: Any) -> None:
+    """RFC 3261 16.7 step 6: by a UE that stays with this P-CSCF."""
+    register, wait = world.register(world.credentials()), ("Retry-After", "7")
+    _, (respond, report) = world.drive(world.receive(register), world.answer(register, 503, wait))
+    assert respond == Respond(register, 500, "Home Network Overloaded", (wait,))
+    assert (report.event, report.fields["status"]) == ("registration-refused", 500)
+
+
 def test_provisional_response_goes_to_the_ue_clean(world: Any) -> None:
     """PG-01."""
     register = world.register(world.credentials())

@@ -246,6 +246,10 @@ def test_503_of_the_core_is_not_ours(world: Any) -> None:
     request = world.request("MESSAGE")
     handler = forward_of(world.receive(request)).on_response
     assert handler(world.answer(request, 503), world.now) == [Respond(request, 500, "Next Hop Unavailable")]
+    wait = ("Retry-After", "7")
+    assert handler(world.answer(request, 503, wait), world.now) == [
+        Respond(request, 500, "Next Hop Unavailable", (wait,))
+    ]
 
 
 # ---------------------------------------------------------------------- to the UE

@@ -412,6 +412,37 @@ def test_an_unreachable_next_hop_gives_500(stack: Stack) -> None:
     assert (status.split()[1], target) == ("500", UE)  # 16.7 step 6: 503 is not passed on
 
 
+def test_how_long_a_next_hop_wants_to_be_left_alone_is_passed_on(stack: Stack) -> None:
+    received = request("MESSAGE")
+    stack.receive(received, 0.0)
+    out = sent(forward(received, stack, CORE))
+    busy = answer(out, 503)
+    busy.append("Retry-After", "7")
+    back = sent(stack.receive(busy, 0.1))
+    assert (back.start_line.split()[1], back.get("Retry-After")) == ("500", "7")  # 16.7 step 6
+
+
+def test_what_is_too_much_is_answered_503_without_state() -> None:
+    """RFC 3261 21.5.4: but what is known already goes on."""
+    asked: list[Request] = []
+    waits: list[int | None] = [None, 7]
+
+    def refuses(new: Request) -> int | None:
+        asked.append(new)
+        return waits.pop(0)
+
+    stack = Stack(refuses=refuses)
+    known, new = request(), request(branch="z9hG4bKue2")
+    stack.receive(known, 0.0)
+    effects = stack.receive(new, 0.1)
+    assert sends(effects) == [("SIP/2.0 503 Service Unavailable", UE)]
+    assert sent(effects).get("Retry-After") == "7"
+    assert sent(effects).via.rport == 5062
+    assert stack.server_transactions == 1
+    stack.receive(request(), 0.5)
+    assert asked == [known, new]
+
+
 def test_a_request_too_large_for_a_datagram_ends_alone(stack: Stack) -> None:
     """RFC 3261 21.5.7: others on their way to the same hop can still be answered."""
     small, large = request("MESSAGE"), request("MESSAGE", branch="z9hG4bKue2")
