@@ -64,7 +64,8 @@ def canonical_name(name: str) -> str:
     known = KNOWN.get(name)
     if known is not None:
         return known
-    lowered = name.rstrip(" \t").lower()  # HCOLON allows white space before the colon
-    if not is_token(lowered):
+    stripped = name.rstrip(" \t")  # HCOLON allows white space before the colon
+    if not is_token(stripped):  # before it is in lower case, which makes a k of a Kelvin sign
         raise ParseError("malformed header field name")
+    lowered = stripped.lower()
     return KNOWN.get(lowered, lowered)

@@ -11,7 +11,8 @@ import re
 from typing import Final, NamedTuple, TypeAlias
 
 from opencscf.common.errors import ParseError
-from opencscf.common.sip.message import ENCODING, ERRORS, Request, Response
+from opencscf.common.sip.head import ENCODING, ERRORS, scanner
+from opencscf.common.sip.message import Request, Response
 from opencscf.common.sip.names import KNOWN, canonical_name
 from opencscf.common.sip.params import TOKEN_CHARS, is_token
 
@@ -68,6 +69,13 @@ class FramingLost(ParseError):  # noqa: N818 - what happened to the stream
 
 def parse(data: bytes, *, datagram: bool = True) -> Request | Response:
     """Read one message; a body longer than Content-Length is cut in a datagram and a fault elsewhere (18.3)."""
+    if scanner is not None:
+        message: Request | Response = scanner.parse(data, datagram, Request, Response)
+        return message
+    return _parse(data, datagram=datagram)
+
+
+def _parse(data: bytes, *, datagram: bool) -> Request | Response:
     if len(data) > MAX_MESSAGE_BYTES:
         raise ParseError("the message is too large", status=513)
     start = 0
@@ -108,7 +116,7 @@ def parse_for_rejection(data: bytes) -> Request | None:
             names.append(name)
     if "via" not in names:
         return None
-    return Request(method, rest.rpartition(" ")[0] or rest, start, found, names, framed=False)
+    return Request.of_lines(method, rest.rpartition(" ")[0] or rest, start, found)
 
 
 class StreamParser:
@@ -201,6 +209,9 @@ class _Pending(NamedTuple):
 
 def _parse_head(head: bytes) -> tuple[Request | Response, int | None]:
     """Read start line and header fields; the number is what Content-Length says."""
+    if scanner is not None:
+        found: tuple[Request | Response, int | None] = scanner.parse_head(head, Request, Response)
+        return found
     text = head.decode(ENCODING, ERRORS)
     start, *lines = text.split("\r\n")
     if text.count("\r") != len(lines) or text.count("\n") != len(lines):
@@ -226,20 +237,19 @@ def _parse_head(head: bytes) -> tuple[Request | Response, int | None]:
 
 
 def _of_start_line(start: str, lines: list[str], names: list[str]) -> Request | Response:
-    framed = "content-length" in names
-    if start[:4].upper() == "SIP/":
+    if start[:4].lower() == "sip/":  # in any case; no character but these becomes one of them in lower case
         status_line = _STATUS_LINE.fullmatch(start)
         if status_line is None:
             raise ParseError("malformed status line")
         version, status, reason = status_line.groups()
         _check_version(version)
-        return Response(int(status), reason or "", start, lines, names, framed=framed)
+        return Response.of_lines(int(status), reason or "", start, lines, names)
     request_line = _REQUEST_LINE.fullmatch(start)
     if request_line is None:
         raise ParseError("malformed request line")
     method, uri, version = request_line.groups()
     _check_version(version)
-    return Request(method, uri, start, lines, names, framed=framed)
+    return Request.of_lines(method, uri, start, lines, names)
 
 
 def _check_version(version: str) -> None:
