@@ -170,7 +170,7 @@ class Head:
     def of_lines(
         cls, first_part: str | int, second_part: str, start: str, lines: list[str], names: list[str] | None = None
     ) -> Self:
-        """Make a message of lines as they came, which have the names that stand before their colons."""
+        """Make a message of lines as they came; `names`, if they are known already, spares reading them again."""
         head = object.__new__(cls)
         head.first_part = first_part
         head._second = second_part
@@ -350,9 +350,10 @@ class Head:
             self.remove("content-type")
         self._frame()
 
-    def answer(self, request: Head, added_to: str, *, with_timestamp: bool) -> None:
+    def answer(self, request: Head, added_to: str) -> None:
         """Put at the top what a response takes over from its request as it is (8.2.6); some text is added to To."""
-        copied = (*_COPIED_TO_RESPONSES, "timestamp") if with_timestamp else _COPIED_TO_RESPONSES
+        is_trying = self.first_part == 100
+        copied = (*_COPIED_TO_RESPONSES, "timestamp") if is_trying else _COPIED_TO_RESPONSES  # 8.2.6.1
         lines: list[str] = []
         names: list[str] = []
         for line, name in zip(request._lines, request._names, strict=True):
@@ -462,4 +463,6 @@ def _refuse_line_ends(text: str) -> None:
 scanner: Final = twin("opencscf.common.sip._scan")  # the C twin, if it was built
 if not TYPE_CHECKING and scanner is not None:
     scanner.use_transaction_key(transaction_key)
+    for _name in ("via", "from_", "to", "call_id", "cseq"):
+        setattr(scanner.Head, _name, scanner.Required(vars(Head)[_name].name, vars(Head)[_name].parse))
     Head, Required, Optional, Many = scanner.Head, scanner.Required, scanner.Optional, scanner.Many

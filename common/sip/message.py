@@ -112,7 +112,7 @@ class Response(Message):
         """
         response = cls.new(status, reason, headers, body, content_type)
         added_to = "" if status == 100 or _has_tag(request) else f";tag={to_tag}"
-        response.answer(request, added_to, with_timestamp=status == 100)  # 8.2.6.1
+        response.answer(request, added_to)
         return response
 
 

@@ -45,6 +45,11 @@ Session-Expires SIP-ETag SIP-If-Match Subject Subscription-State Supported Targe
 User-Agent Via Warning WWW-Authenticate
 """.split()  # noqa: SIM905 - eighty quoted strings would be harder to read
 
+METHODS: Final = frozenset(
+    {"ACK", "BYE", "CANCEL", "INFO", "INVITE", "MESSAGE", "NOTIFY", "OPTIONS", "PRACK", "PUBLISH"}
+    | {"REFER", "REGISTER", "SUBSCRIBE", "UPDATE"}
+)  # the registered ones
+
 
 def _usual_spellings() -> dict[str, str]:
     canonical: dict[str, str] = {}

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, TypeAlias
 from opencscf.common.errors import ParseError
 from opencscf.common.sip.head import ENCODING, ERRORS, scanner
 from opencscf.common.sip.message import Request, Response
-from opencscf.common.sip.names import KNOWN, canonical_name
+from opencscf.common.sip.names import KNOWN, METHODS, canonical_name
 from opencscf.common.sip.params import TOKEN_CHARS, is_token
 
 MAX_MESSAGE_BYTES: Final = 65_535
@@ -21,10 +21,6 @@ MAX_HEADERS: Final = 200
 MAX_LINE: Final = 8192  # characters, folded lines counted as one
 
 _MANDATORY: Final = frozenset({"via", "from", "to", "call-id", "cseq"})  # 8.1.1; Max-Forwards may be missing, 16.3
-_METHODS: Final = frozenset(
-    {"ACK", "BYE", "CANCEL", "INFO", "INVITE", "MESSAGE", "NOTIFY", "OPTIONS", "PRACK", "PUBLISH"}
-    | {"REFER", "REGISTER", "SUBSCRIBE", "UPDATE"}
-)  # the registered ones
 _SINGLE: Final = frozenset(
     {"from", "to", "call-id", "cseq", "max-forwards", "content-length", "content-type", "expires"}
 )  # 7.3.1
@@ -219,8 +215,8 @@ def _parse_head(head: bytes) -> tuple[Request | Response, int | None]:
     if "\0" in text and _BARE_NUL.search(text):
         raise ParseError("a NUL in the header fields")
     try:
-        names = [KNOWN[name] for name, _, _ in [line.partition(":") for line in lines]]
-    except KeyError:  # a name that is seldom seen, a folded line, or a fault
+        names = [KNOWN[line[: line.index(":")]] for line in lines]
+    except (KeyError, ValueError):  # a name that is seldom seen, a folded line, or a fault
         start, *lines = _LINE_END.split(text)
         names = [_name(line) for line in lines]
     if len(lines) > MAX_HEADERS:
@@ -230,7 +226,7 @@ def _parse_head(head: bytes) -> tuple[Request | Response, int | None]:
     _check_names(names)
     message = _of_start_line(start, lines, names)
     if isinstance(message, Request) and message.cseq.method != message.method:
-        status = 400 if message.method in _METHODS else 501  # RFC 4475 3.1.2.18
+        status = 400 if message.method in METHODS else 501  # RFC 4475 3.1.2.18
         raise ParseError("the CSeq method is not the request's", status=status)
     length = message.get("content-length")
     return message, _content_length(length) if length is not None else None

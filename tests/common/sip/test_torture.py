@@ -3,6 +3,7 @@
 Where the RFC leaves a choice, the row says what was chosen. No row is a deviation.
 """
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from opencscf.common.events import Event, RequestReceived
 from opencscf.common.ims.register import Register
 from opencscf.common.sip.headers import CSeq
 from opencscf.common.sip.message import Message, Request, Response
+from opencscf.common.sip.names import canonical_name
 from opencscf.common.sip.parser import FramingLost, StreamParser, parse
 from opencscf.common.sip.sdp import SessionDescription
 from opencscf.common.sip.uri import SipUri, TelUri, parse_uri
@@ -501,8 +503,9 @@ def test_registrar(proxy: Any, name: str, status: int) -> None:
     assert nothing_is_left(proxy)
 
 
-def unchanged_lines(message: Message) -> list[str]:
-    return [line for line, name in zip(message._lines, message._names, strict=True) if name not in HOP_BY_HOP]
+def unchanged_lines(message: Message) -> list[bytes]:
+    lines = re.split(rb"\r\n(?![ \t])", bytes(message).partition(b"\r\n\r\n")[0])[1:]
+    return [line for line in lines if canonical_name(line.partition(b":")[0].decode()) not in HOP_BY_HOP]
 
 
 def vias(message: Message) -> list[Any]:
