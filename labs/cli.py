@@ -78,6 +78,13 @@ def _bench_sip(options: argparse.Namespace) -> int:
     return 0
 
 
+def _bench_wire(options: argparse.Namespace) -> int:
+    from opencscf.labs.bench import wire  # noqa: PLC0415  see _run
+
+    wire.run(as_json=options.json)
+    return 0
+
+
 def _bench_core(options: argparse.Namespace) -> int:
     from opencscf.labs.bench import core  # noqa: PLC0415  see _run
     from opencscf.labs.bench.cores import Peer  # noqa: PLC0415
@@ -135,6 +142,10 @@ def _parser() -> argparse.ArgumentParser:
     sip = benches.add_parser("sip", help="measure the CPU time of SIP and Cx messages, in some seconds")
     sip.add_argument("--json", action="store_true", help="write JSON in place of a table")
     sip.set_defaults(command=_bench_sip, parser=sip)
+
+    wire = benches.add_parser("wire", help="measure the CPU time of receiving and sending datagrams, in some seconds")
+    wire.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    wire.set_defaults(command=_bench_wire, parser=wire)
 
     core = benches.add_parser("core", help="measure the core under load, side by side with Kamailio's, using SIPp")
     core.add_argument("--quick", action="store_true", help="one rate of each, no search, no memory: a few minutes")

@@ -11,7 +11,7 @@ import socket
 import struct
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
 from opencscf.common.native import twin
 
@@ -70,11 +70,21 @@ class Batch(Protocol):
         ...
 
 
+Open: TypeAlias = "Callable[[socket.socket, Callable[[str, int], Flow]], Batch]"
+
+
+def forms() -> dict[str, Open]:
+    """Return what opens each form there is, the fastest last."""
+    found: dict[str, Open] = {"plain": lambda opened, make_flow: PlainBatch(opened, make_flow, MAX_BATCH, MAX_QUEUE)}
+    if _native is not None:
+        native = _native.Batch
+        found["C"] = lambda opened, make_flow: cast("Batch", native(opened, make_flow, MAX_BATCH, MAX_QUEUE))
+    return found
+
+
 def open_batch(opened: socket.socket, make_flow: Callable[[str, int], Flow]) -> Batch:
-    """Return the fastest form there is, for a non-blocking socket."""
-    if _native is None:
-        return PlainBatch(opened, make_flow, MAX_BATCH, MAX_QUEUE)
-    return cast("Batch", _native.Batch(opened, make_flow, MAX_BATCH, MAX_QUEUE))
+    """Return the fastest form, for a non-blocking socket."""
+    return list(forms().values())[-1](opened, make_flow)
 
 
 def note_arrivals(opened: socket.socket) -> None:
