@@ -9,13 +9,14 @@ from opencscf.common.actions import Action, Respond
 if TYPE_CHECKING:
     from opencscf.common.sip.message import Request
 
+SUPPORTED: Final = ("path", "outbound", "pref", "timer")  # RFC 3327, 5626, 3841, 4028
 _ALLOW: Final = (("Allow", "OPTIONS, REGISTER"),)
 _CAPABILITIES: Final = (
     *_ALLOW,
     ("Accept", "application/sdp"),
     ("Accept-Encoding", "identity"),
     ("Accept-Language", "en"),
-    ("Supported", "path"),
+    ("Supported", ", ".join(SUPPORTED)),
 )
 
 
@@ -25,6 +26,8 @@ def answer_for_node(request: Request) -> list[Action]:
         return []
     if request.to_tag is not None:
         return [Respond(request, 481)]
-    if request.method == "OPTIONS":
-        return [Respond(request, 200, headers=_CAPABILITIES)]
-    return [Respond(request, 405, headers=_ALLOW)]
+    if request.method != "OPTIONS":
+        return [Respond(request, 405, headers=_ALLOW)]
+    if unsupported := [option for option in request.values("Require") if option.lower() not in SUPPORTED]:
+        return [Respond(request, 420, headers=(("Unsupported", ", ".join(unsupported)),))]  # 8.2.2.3
+    return [Respond(request, 200, headers=_CAPABILITIES)]

@@ -1,6 +1,7 @@
 """Forwarding a request and choosing its response, step by step (RFC 3261 clause 16).
 
-Not covered: strict routers before us (16.4, first paragraph), redirection by the proxy itself (16.5 recursion on 3xx).
+Not covered: maddr in a Request-URI (16.4) and in Via (18.2.2), with which others would aim our messages at somebody;
+redirection by the proxy itself (16.5 recursion on 3xx).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, NewType, TypeAlias
 
 from opencscf.common.errors import ParseError
 from opencscf.common.sip.flow import Transport
+from opencscf.common.sip.headers import NameAddr
 from opencscf.common.sip.uri import SipUri
 
 if TYPE_CHECKING:
@@ -23,8 +25,9 @@ DEFAULT_TLS_PORT = 5061
 MAX_FORWARDS = 70  # RFC 3261 16.6 step 3
 MAX_BREADTH = 60  # RFC 5393 5.3.3.1: of a request that does not say
 
-# RFC 3329: phones require it of the P-CSCF in all they send, which takes it out; further proxies never see it.
-_PROXY_OPTIONS = frozenset({"sec-agree"})
+# RFC 3329: phones require it of the P-CSCF in all they send, which takes it out; further proxies never see it. What the
+# others ask for (RFC 3841 5, RFC 4028 7.1), each node knows as far as it has a part in it.
+_PROXY_OPTIONS = frozenset({"sec-agree", "pref", "timer"})
 
 _PARAMETERS = {
     Transport.UDP: "",
@@ -62,6 +65,8 @@ def _default_port(uri: SipUri) -> int:
 def strip_own_routes(request: Request, own: OwnUris) -> list[SipUri]:
     """Remove all topmost Route values that are this node's (16.4) and return them, topmost first."""
     stripped: list[SipUri] = []
+    if ";lr" in request.uri:  # each of our Record-Routes has it
+        _undo_strict_routing(request, own)
     routes = request.routes
     for route in routes:
         uri = route.sip_uri
@@ -74,6 +79,14 @@ def strip_own_routes(request: Request, own: OwnUris) -> list[SipUri]:
         for _ in stripped:
             request.remove_first_value("Route")
     return stripped
+
+
+def _undo_strict_routing(request: Request, own: OwnUris) -> None:
+    """Put back what a strict router took to reach us: our Record-Route URI is in the Request-URI (16.4)."""
+    uri, routes = request.request_uri, request.routes
+    if routes and isinstance(uri, SipUri) and uri.lr and own.is_ours(uri):
+        request.set("Route", ", ".join(map(str, (NameAddr(request.uri), *routes[:-1]))))
+        request.uri = routes[-1].uri
 
 
 @dataclass(frozen=True, slots=True)

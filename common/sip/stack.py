@@ -92,8 +92,9 @@ class SipStack:
         self._now = now
         if isinstance(message, Response):
             leg = self._table.find_client(message)
-            if leg is not None:  # a stray response is not forwarded (RFC 6026 7.3)
-                leg.progress_at = now
+            if leg is not None and _has_our_via(message, leg):  # a stray one is not forwarded (RFC 6026 7.3)
+                if message.status > 100:
+                    leg.progress_at = now  # 16.7 step 2
                 leg.transaction.on_response(message, leg)
         else:
             assert isinstance(message, Request)  # noqa: S101  there is no third kind
@@ -152,6 +153,7 @@ class SipStack:
         if invite is None:
             self._answer(cancel, 481)
             return
+        cancel.to_tag = invite.to_tag = invite.to_tag or self._ids.tag()
         self._answer(cancel, 200)  # 9.2, 16.10
         invite.is_cancelled = True
         if invite.context is not None:
@@ -536,9 +538,17 @@ def response_target(request: Request, flow: Flow) -> Target:
 
 
 def _response_target(via: Via, flow: Flow) -> Target:
-    if flow.transport is not _UDP or via.has_rport:
-        return flow
+    if (flow.transport is not _UDP and flow.transport is not Transport.TCP) or via.has_rport:
+        return flow  # the connections of others are never made anew
     return flow._replace(remote=(flow.remote[0], via.port or proxy.DEFAULT_PORT))
+
+
+def _has_our_via(response: Response, leg: Leg) -> bool:
+    """Whether the topmost Via is the one that we have sent, of which the branch is (18.1.2)."""
+    if leg.request is None:
+        return True
+    via, own = response.via, leg.request.via
+    return via.port == own.port and via.host == own.host
 
 
 def _with_tcp(target: Target) -> tuple[Target, ...]:

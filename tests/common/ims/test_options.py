@@ -42,3 +42,11 @@ def test_dialog_of_nobody(method: str) -> None:
 
 def test_ack_is_never_answered() -> None:
     assert answer_for_node(make_request("ACK", "<sip:node.test>")) == []
+
+
+def test_what_a_node_does_not_know_is_listed() -> None:
+    """8.2.2.3: all of it, and only that."""
+    request = make_request("OPTIONS", "<sip:node.test>")
+    request.append("Require", "foo, Path")
+    request.append("Require", "bar")
+    assert answer_for_node(request) == [Respond(request, 420, headers=(("Unsupported", "foo, bar"),))]

@@ -54,6 +54,40 @@ def test_own_routes_are_stripped(routes: list[str], stripped: list[str], left: l
     assert request.values("Route") == left
 
 
+@pytest.mark.parametrize(
+    ("uri", "routes", "stripped", "left", "target"),
+    [
+        pytest.param(
+            "sip:ue.t@127.0.1.10:5060;lr", ["<sip:bob@127.0.2.2>"], ["ue.t"], [], "sip:bob@127.0.2.2", id="16.4 last"
+        ),
+        pytest.param(
+            "sip:net.t@127.0.1.10:5060;lr",
+            ["<sip:ue.t@127.0.1.10:5060;lr>, <sip:s.ims.test;lr>", "<sip:bob@127.0.2.2;ob>"],
+            ["net.t", "ue.t"],
+            ["<sip:s.ims.test;lr>"],
+            "sip:bob@127.0.2.2;ob",
+            id="16.4 with others between",
+        ),
+        pytest.param(
+            "sip:bob@127.0.1.10:5060", ["<sip:s.ims.test;lr>"], [], ["<sip:s.ims.test;lr>"], "sip:bob@127.0.1.10:5060",
+            id="16.4 a user's address is no Record-Route of ours",
+        ),
+        pytest.param(
+            "sip:x@127.0.2.9;lr", ["<sip:s.ims.test;lr>"], [], ["<sip:s.ims.test;lr>"], "sip:x@127.0.2.9;lr",
+            id="16.4 nor is another host",
+        ),
+        pytest.param("sip:ue.t@127.0.1.10;lr", [], [], [], "sip:ue.t@127.0.1.10;lr", id="16.4 nor without Route"),
+    ],
+)  # fmt: skip
+def test_what_a_strict_router_did_is_undone(
+    uri: str, routes: list[str], stripped: list[str], left: list[str], target: str
+) -> None:
+    request = invite(*[("Route", route) for route in routes], uri=uri)
+    assert [found.user for found in strip_own_routes(request, OWN)] == stripped
+    assert request.values("Route") == left
+    assert request.uri == target
+
+
 def test_a_strict_router_gets_its_own_uri_in_the_request_uri() -> None:
     request = invite(("Route", "<sip:strict.test>"), ("Route", "<sip:next.test;lr>"))
     assert proxy.next_hop_uri(request).host == "strict.test"
