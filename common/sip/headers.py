@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import ClassVar, Final, NamedTuple, Self
 
 from opencscf.common.errors import ParseError
+from opencscf.common.native import twin
 from opencscf.common.sip.params import (
     NO_PARAMS,
     PLAIN_PARAMS,
@@ -75,6 +77,7 @@ _NAME_ADDR: Final = re.compile(
     re.ASCII | re.DOTALL,
 )
 _ADDR_SPEC: Final = re.compile(r'([A-Za-z][A-Za-z0-9+.\-]*+:[^<>\s",;?]++)\s*+(;.*)?', re.ASCII | re.DOTALL)
+_native: Final = twin("opencscf.common.sip._values")
 _MAX_FORWARDS: Final = {str(hops): hops for hops in range(256)}
 _DISPLAY_TOKENS: Final = re.compile(rf"[{TOKEN_CHARS}]++(?: [{TOKEN_CHARS}]++)*")
 _QVALUE: Final = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
@@ -249,10 +252,20 @@ _parse_cseq_cached = lru_cache(CACHED_WORDS)(_parse_cseq)
 
 
 def _parse_via(text: str) -> Via:
-    if match := _PLAIN_VIA.fullmatch(text):
-        transport, host, port, params = match.groups()
-        return Via(transport.upper(), host, parse_port(port), split_params(params))
-    return _parse_any_via(text)
+    return _usual_via(text) or _parse_any_via(text)
+
+
+def _usual_via_in_python(text: str) -> Via | None:
+    match = _PLAIN_VIA.fullmatch(text)
+    if match is None:
+        return None
+    transport, host, port, params = match.groups()
+    return Via(transport.upper(), host, parse_port(port), split_params(params))
+
+
+_usual_via: Callable[[str], Via | None] = (
+    _usual_via_in_python if _native is None else partial(_native.via, Via, NO_PARAMS)
+)
 
 
 def _parse_any_via(text: str) -> Via:
@@ -272,10 +285,17 @@ _parse_via_cached = lru_cache(CACHED_VIAS)(_parse_via)
 
 
 def _parse_name_addr(text: str) -> NameAddr:
-    if match := _PLAIN_NAME_ADDR.fullmatch(text):
-        uri, params = match.groups()
-        return NameAddr(uri, "", split_params(params))
-    return _parse_any_name_addr(text)
+    return _usual_name_addr(text) or _parse_any_name_addr(text)
+
+
+def _usual_name_addr_in_python(text: str) -> NameAddr | None:
+    match = _PLAIN_NAME_ADDR.fullmatch(text)
+    return NameAddr(match[1], "", split_params(match[2])) if match else None
+
+
+_usual_name_addr: Callable[[str], NameAddr | None] = (
+    _usual_name_addr_in_python if _native is None else partial(_native.name_addr, NameAddr, NO_PARAMS)
+)
 
 
 def _parse_any_name_addr(text: str) -> NameAddr:
@@ -338,6 +358,20 @@ def _media_type(text: str) -> str:
 _media_type_cached = lru_cache(CACHED_WORDS)(_media_type)
 
 
+def _usual_auth_in_python(text: str) -> tuple[str, dict[str, str]] | None:
+    match = _PLAIN_AUTH.fullmatch(text)
+    if match is None:
+        return None
+    pairs = _PLAIN_AUTH_PARAM.findall(match[2])
+    params = {name: quoted or token for name, quoted, token in pairs}
+    return (match[1], params) if len(params) == len(pairs) else None  # a name that is repeated
+
+
+_usual_auth: Callable[[str], tuple[str, dict[str, str]] | None] = (
+    _usual_auth_in_python if _native is None else _native.auth
+)
+
+
 @dataclass(slots=True)  # not frozen: that would make each one dearer
 class _AuthenticationParams:
     """A scheme and its parameters: names in lower case, values without quotes."""
@@ -351,12 +385,8 @@ class _AuthenticationParams:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read `scheme name=value, ...`, quoted or not, in any order."""
-        if match := _PLAIN_AUTH.fullmatch(text):
-            pairs = _PLAIN_AUTH_PARAM.findall(match[2])
-            read = {name: quoted or token for name, quoted, token in pairs}
-            if len(read) == len(pairs):  # none is repeated
-                return cls(match[1], read)
-        return cls._parse_any(text)
+        usual = _usual_auth(text)
+        return cls(*usual) if usual is not None else cls._parse_any(text)
 
     @classmethod
     def _parse_any(cls, text: str) -> Self:

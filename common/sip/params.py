@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from opencscf.common.errors import ParseError
+from opencscf.common.native import twin
 
 TOKEN_CHARS: Final = r"A-Za-z0-9\-.!%*_+`'~"  # noqa: S105 - 25.1, for use inside a character class
 # A repeated group is never possessive: before Python 3.11.5, as in Debian 12, `re` then goes on from the middle of an
@@ -70,13 +73,27 @@ class Params(tuple[tuple[str, "str | None"], ...]):
 
 NO_PARAMS: Final = Params()
 
+_native: Final = twin("opencscf.common.sip._values")
+_METHODS_IN_PYTHON: Final = (Params.get, Params.has)
+if _native is not None:
+    Params.get, Params.has = _native.get, _native.has  # type: ignore[method-assign]  # the same, only faster
+
 
 def parse_params(text: str) -> Params:
     """Read the `;name=value` pairs of a header field value, from its first semicolon to its end."""
     if not text:
         return NO_PARAMS
-    if _PLAIN.fullmatch(text):
-        return split_params(text)
+    return _usual(text) or _parse_any(text)
+
+
+def _usual_in_python(text: str) -> Params | None:
+    return split_params(text) if _PLAIN.fullmatch(text) else None
+
+
+_usual: Callable[[str], Params | None] = _usual_in_python if _native is None else partial(_native.params, NO_PARAMS)
+
+
+def _parse_any(text: str) -> Params:
     pairs: list[tuple[str, str | None]] = []
     position, end = 0, len(text.rstrip())
     while position < end:

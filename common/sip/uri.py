@@ -6,11 +6,13 @@ Not covered: IPv6 zones, which mean nothing to another host and have no place in
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from ipaddress import AddressValueError, IPv6Address
 from typing import Final, NamedTuple, TypeAlias
 
 from opencscf.common.errors import ParseError
+from opencscf.common.native import twin
 from opencscf.common.sip.params import NO_PARAMS, Params, split_params
 
 CACHED_URIS: Final = 4096
@@ -50,6 +52,7 @@ _ESCAPE: Final = re.compile(_ESCAPED)
 _EXTRA_COLON: Final = re.compile(r":::(?=[0-9]++\.)")  # which the grammar of RFC 3261 allows (RFC 5118 4.10)
 _VISUAL_SEPARATORS: Final = str.maketrans("", "", "-.()")  # RFC 3966 3
 _UNRESERVED_CHAR: Final = re.compile(f"[{_UNRESERVED}]")
+_native: Final = twin("opencscf.common.sip._values")
 _NEVER_MATCHES_ABSENT: Final = frozenset({"user", "ttl", "method", "maddr"})  # RFC 3261 19.1.4
 
 
@@ -248,10 +251,20 @@ def parse_port(digits: str | None) -> int | None:
 
 
 def _parse(text: str) -> SipUri | TelUri:
-    if match := _PLAIN_SIP_URI.fullmatch(text):
-        scheme, user, host, port, params = match.groups()
-        return SipUri(scheme, user, None, host, parse_port(port), split_params(params))
-    return _parse_any(text)
+    return _usual_sip_uri(text) or _parse_any(text)
+
+
+def _usual_sip_uri_in_python(text: str) -> SipUri | None:
+    match = _PLAIN_SIP_URI.fullmatch(text)
+    if match is None:
+        return None
+    scheme, user, host, port, params = match.groups()
+    return SipUri(scheme, user, None, host, parse_port(port), split_params(params))
+
+
+_usual_sip_uri: Callable[[str], SipUri | None] = (
+    _usual_sip_uri_in_python if _native is None else partial(_native.sip_uri, SipUri, NO_PARAMS)
+)
 
 
 def _parse_any(text: str) -> SipUri | TelUri:

@@ -1,6 +1,6 @@
 """A proxy between two hand-played sides: a whole stack and runtime around a core that forwards everything."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from opencscf.common.events import Event, RequestReceived
 from opencscf.common.ids import Ids
 from opencscf.common.node.clock import FakeClock, TimerWheel
 from opencscf.common.node.runtime import Due, Runtime
+from opencscf.common.sip import headers, params, uri
 from opencscf.common.sip.exchange import Target
 from opencscf.common.sip.flow import Flow, Hop, Transport
 from opencscf.common.sip.message import Message, Request, Response
@@ -114,3 +115,35 @@ def proxy() -> Proxy:
 def torture() -> Callable[[str], bytes]:
     """Read a message by the RFC's short name, such as `rfc4475/wsinv`."""
     return lambda name: (FIXTURES / f"{name}.sip").read_bytes()
+
+
+def _forget_values() -> None:
+    for cached in (
+        uri._parse_cached,
+        headers._parse_via_cached,
+        headers._parse_name_addr_cached,
+        headers._parse_all_cached,
+    ):
+        cached.cache_clear()
+
+
+@pytest.fixture(scope="module", params=["Python", "C"])
+def form(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run a module's tests on both forms of what reads values."""
+    if params._native is None and request.param == "C":
+        pytest.skip("there is no C twin")
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "Python":
+            for module, name in (
+                (params, "_usual"),
+                (uri, "_usual_sip_uri"),
+                (headers, "_usual_via"),
+                (headers, "_usual_name_addr"),
+                (headers, "_usual_auth"),
+            ):
+                patch.setattr(module, name, getattr(module, f"{name}_in_python"))
+            for name, method in zip(("get", "has"), params._METHODS_IN_PYTHON, strict=True):
+                patch.setattr(params.Params, name, method)
+        _forget_values()
+        yield
+    _forget_values()

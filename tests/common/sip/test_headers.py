@@ -13,6 +13,8 @@ from opencscf.common.sip import headers
 from opencscf.common.sip.headers import Challenge, Credentials, CSeq, NameAddr, Params, Via, parse_expires
 from opencscf.common.sip.uri import SipUri, TelUri
 
+pytestmark = pytest.mark.usefixtures("form")
+
 # Via
 
 

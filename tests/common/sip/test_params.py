@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from opencscf.common.errors import ParseError
 from opencscf.common.sip.params import Params, parse_params, quote, split_elements, unquote
 
+pytestmark = pytest.mark.usefixtures("form")
+
 
 @pytest.mark.parametrize(
     ("text", "pairs"),

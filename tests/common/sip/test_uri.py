@@ -13,6 +13,8 @@ from opencscf.common.sip import uri as uri_module
 from opencscf.common.sip.params import NO_PARAMS, Params
 from opencscf.common.sip.uri import SipUri, TelUri, parse_uri
 
+pytestmark = pytest.mark.usefixtures("form")
+
 SIP_URIS = [
     pytest.param("sip:b.example", SipUri("sip", None, None, "b.example"), id="19.1.1 host alone"),
     pytest.param("sip:a@b.example:5061", SipUri("sip", "a", None, "b.example", 5061), id="19.1.1 user and port"),
