@@ -127,7 +127,7 @@ class OverloadSettings:
     """[overload]: how long messages may wait to be read before new work is refused, and when that may come again."""
 
     enabled: bool = True
-    target_delay_s: Annotated[float, Range(0.01, 5.0)] = 0.1
+    target_delay_s: Annotated[float, Range(0.01, 5.0)] = 0.05
     retry_after_s: Annotated[int, Range(1, 3600)] = 5  # to twice that, so that not all come back at once
 
 
