@@ -159,9 +159,10 @@ async def _accepted(
         actions += _forget(pcscf, old, "address-taken")
     await Save(BINDING, token, binding.to_record())
     former = registrations.get(token)
-    registrations.put(binding)
-    if former is not None and now < former.timer_at <= binding.expires_at:
-        binding.timer_at = former.timer_at  # it looks again
+    looks_at = former.timer_at if former is not None else 0.0
+    binding = registrations.put(binding)
+    if now < looks_at <= binding.expires_at:
+        binding.timer_at = looks_at  # there the timer finds the new end
     else:
         actions.append(_timer(binding, now))
     fields = _story(register, impu)
@@ -277,5 +278,8 @@ def _story(register: Request, impu: str) -> Fields:
 
 
 def _add_option(message: Message, name: str, option: str) -> None:
-    if not message.has(name) or option not in {value.lower() for value in message.values(name)}:
+    text = message.get(name)
+    if text == option:
+        return
+    if text is None or option not in {value.lower() for value in message.values(name)}:
         message.append(name, option)

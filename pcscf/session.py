@@ -9,6 +9,7 @@ BYE, emergency calls.
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -28,6 +29,7 @@ from opencscf.common.actions import (
 from opencscf.common.errors import ParseError
 from opencscf.common.ims.options import answer_for_node
 from opencscf.common.ims.pheaders import ChargingVector, called_party, preferred_identities
+from opencscf.common.sip.params import TOKEN_CHARS
 from opencscf.common.sip.proxy import Refusal, strip_own_routes
 from opencscf.common.sip.session_timer import REFRESHING, Asked
 from opencscf.common.sip.uri import SipUri
@@ -46,6 +48,8 @@ ENDING: Final = frozenset({"ACK", "BYE"})  # what still passes in a dialog whose
 UE_SIDE: Final = "ue"
 CORE_SIDE: Final = "net"
 RETRY_AFTER_S: Final = 10  # when there are as many calls as this node takes
+
+_ICID: Final = re.compile(rf"icid-value=([{TOKEN_CHARS}]++)(?:;|\Z)", re.ASCII)  # as most write it
 
 
 def on_request(pcscf: PcscfState, request: Request, now: float) -> Outcome:
@@ -390,15 +394,22 @@ def _offer(request: Request, *, is_from_ue: bool) -> Offer | None:
 
 
 def _sdp(message: Message) -> bytes | None:
-    if message.body:
-        with suppress(ParseError):
-            if message.content_type == SDP:
-                return message.body
-    return None
+    if not message.body:
+        return None
+    try:
+        return message.body if message.content_type == SDP else None
+    except ParseError:
+        return None
 
 
 def _icid(request: Request) -> str | None:
     text = request.get("P-Charging-Vector")
-    with suppress(ParseError):
-        return ChargingVector.parse(text).icid_value if text else None
-    return None
+    if text is None:
+        return None
+    match = _ICID.match(text)
+    if match is not None:
+        return match[1]
+    try:
+        return ChargingVector.parse(text).icid_value
+    except ParseError:
+        return None

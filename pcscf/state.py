@@ -107,6 +107,21 @@ class Binding:
         """Whether it was made over a flow: the same transport, address and port."""
         return self.flow.transport is flow.transport and self.flow.remote == flow.remote
 
+    def is_found_as(self, other: Binding) -> bool:
+        """Whether it is looked for under all that another one is."""
+        return self.is_on(other.flow) and self.contact == other.contact and self.claims == other.claims
+
+    def renew(self, refresh: Binding) -> None:
+        """Take over what a refresh changes, and keep the objects for what stays the same."""
+        self.expires_at = refresh.expires_at
+        self.service_route = refresh.service_route
+        if self.impi != refresh.impi:
+            self.impi = refresh.impi
+        if self.flow != refresh.flow:
+            self.flow, self.towards_ue = refresh.flow, refresh.towards_ue
+        if self.identities != refresh.identities:
+            self.identities = refresh.identities
+
     def to_record(self) -> dict[str, Any]:
         """Write it for the store."""
         return {
@@ -162,6 +177,13 @@ class _Index(Generic[K]):
             found[binding.token] = binding
         elif found is not binding:
             self._found[key] = {found.token: found, binding.token: binding}
+
+    def put_last(self, key: K, binding: Binding) -> None:
+        """Put a binding that is there after the others of its key."""
+        found = self._found[key]
+        if isinstance(found, dict):
+            del found[binding.token]
+            found[binding.token] = binding
 
     def discard(self, key: K, binding: Binding) -> None:
         """Take out a binding that is there."""
@@ -275,17 +297,21 @@ class Registrations:
             latest = binding
         return latest
 
-    def put(self, binding: Binding) -> None:
-        """Remember a binding in place of the one with its token."""
-        self.remove(binding.token)
+    def put(self, binding: Binding) -> Binding:
+        """Remember a binding in place of the one with its token; return the object that stands for both."""
+        former = self._by_token.get(binding.token)
+        if former is not None and former.is_found_as(binding):
+            former.renew(binding)
+            for index, key in self._places(former):
+                index.put_last(key, former)
+            return former
+        if former is not None:
+            self.remove(former.token)
         self._by_token[binding.token] = binding
         self._by_dialog[binding.dialog_token] = binding
-        remote = binding.flow.remote
-        self._by_remote[binding.flow.transport].add(remote, binding)
-        self._by_host.add(remote[0], binding)
-        self._by_contact.add(binding.contact, binding)
-        for identity in binding.claims:
-            self._by_claim.add(identity, binding)
+        for index, key in self._places(binding):
+            index.add(key, binding)
+        return binding
 
     def remove(self, token: str) -> Binding | None:
         """Forget a binding; None if there was none."""
@@ -293,13 +319,18 @@ class Registrations:
         if binding is None:
             return None
         del self._by_dialog[binding.dialog_token]
-        remote = binding.flow.remote
-        self._by_remote[binding.flow.transport].discard(remote, binding)
-        self._by_host.discard(remote[0], binding)
-        self._by_contact.discard(binding.contact, binding)
-        for identity in binding.claims:
-            self._by_claim.discard(identity, binding)
+        for index, key in self._places(binding):
+            index.discard(key, binding)
         return binding
+
+    def _places(self, binding: Binding) -> list[tuple[_Index[Any], Any]]:  # keys of two types
+        flow, by_claim = binding.flow, self._by_claim
+        return [
+            (self._by_remote[flow.transport], flow.remote),
+            (self._by_host, flow.remote[0]),
+            (self._by_contact, binding.contact),
+            *[(by_claim, identity) for identity in binding.claims],
+        ]
 
 
 class CallKey(NamedTuple):
@@ -440,9 +471,10 @@ def same_uri(one: str, other: str) -> bool:
     """Whether two URIs mean the same; what is neither sip, sips nor tel must be written the same."""
     if one == other:
         return True
-    with suppress(ParseError):
+    try:
         return parse_uri(one).equivalent(parse_uri(other))
-    return False
+    except ParseError:
+        return False
 
 
 def peer_of(request: Request) -> str:

@@ -27,7 +27,8 @@ _NOT_IN_REGISTER: Final = _NETWORK_ONLY | SECURITY_AGREEMENT | {"path", "service
 _NOT_IN_RESPONSE: Final = _NOT_FROM_UE | {"p-access-network-info"}
 _LISTS: Final = frozenset({"p-access-network-info", "require", "proxy-require"})
 _CHALLENGES: Final = frozenset({"www-authenticate", "proxy-authenticate"})
-_PARTLY_HIDDEN: Final = frozenset(name.lower() for name in (*CHARGING, *LOCATION, "Privacy"))
+_NOT_FOR_UE: Final = frozenset(name.lower() for name in (*CHARGING, *LOCATION))
+_PARTLY_HIDDEN: Final = _NOT_FOR_UE | {"privacy"}
 
 _ITEM: Final = re.compile(rf'(?:\A|,)((?:[^,"]++|{QUOTED})*)', re.DOTALL)
 
@@ -38,7 +39,7 @@ def for_ue(response: Response) -> Response:
     if not is_challenge and not response.has_any(_PARTLY_HIDDEN):
         return response
     copy = response.copy()
-    hide_from_ue(copy)
+    clean_for_ue(copy)
     if is_challenge:
         for name in ("WWW-Authenticate", "Proxy-Authenticate"):
             if copy.has(name):
@@ -46,10 +47,11 @@ def for_ue(response: Response) -> Response:
     return copy
 
 
-def clean_for_ue(request: Request) -> None:
-    """Take out of a request what its UE must not see."""
-    if request.has_any(_PARTLY_HIDDEN):
-        hide_from_ue(request)
+def clean_for_ue(message: Message) -> None:
+    """Take out of a message what the UE it goes to must not see."""
+    message.remove_all(_NOT_FOR_UE)
+    if message.has("Privacy"):
+        hide_from_ue(message)
 
 
 def clean_from_ue(request: Request) -> None:

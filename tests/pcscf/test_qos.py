@@ -558,6 +558,20 @@ def test_new_offer_within_the_call(world: Any, method: str, *, from_ue: bool) ->
     assert actions == [Relay(ok), Report("media-authorised", {**STORY, "components": 1})]
 
 
+@pytest.mark.parametrize(
+    "vector",
+    ["icid-value=77", "icid-value=77;icid-generated-at=h", 'ICID-Value = "77";x', "icid-generated-at=h;icid-value=77"],
+)
+def test_icid_of_the_core(world: Any, vector: str) -> None:
+    """RX-01: however it is written."""
+    binding = world.registered()
+    headers = [("Route", f"<sip:{binding.token}@192.0.2.10;lr>"), ("P-Charging-Vector", vector)]
+    invite = world.request("INVITE", *headers, flow=world.scscf, body=ANSWER)
+    _, handler = forwarded(world.receive(invite))
+    (aar,), _ = world.drive(handler(world.answer(invite, 200, body=OFFER), world.now), ACCEPTED)
+    assert aar.af_charging_identifier == "77"
+
+
 @pytest.mark.parametrize("vector", ["", "nonsense", '"'])
 def test_call_without_icid(world: Any, vector: str) -> None:
     """RX-01: AF-Charging-Identifier is optional."""

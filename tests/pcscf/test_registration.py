@@ -436,18 +436,20 @@ def test_refreshed_registration_keeps_its_timer(world: Any) -> None:
 
 def test_refresh_that_shortens_the_registration_is_watched_anew(world: Any) -> None:
     """PR-06: and the timer of before is of no more use."""
-    old = world.registered()
+    binding = world.registered()
+    former = RegistrationTimer(binding.token, binding.expires_at)
     register = world.register(world.credentials(), expires=60)
     _, actions = world.drive(world.receive(register, world.now + 10), world.accept(register))
     (timer,) = (action for action in actions if isinstance(action, SetTimer))
-    assert timer == SetTimer(RegistrationTimer(old.token, world.now + 70), 60)
-    assert world.core.on_event(TimerFired(RegistrationTimer(old.token, old.expires_at), old.expires_at)) == []
+    assert timer == SetTimer(RegistrationTimer(binding.token, world.now + 70), 60)
+    assert world.core.on_event(TimerFired(former, former.at)) == []
 
 
 def test_refresh_that_overtakes_the_timer_wins(world: Any) -> None:
     """PR-06: the timer fired while a refresh was under way."""
     old = world.registered()
-    outcome = world.core.on_event(TimerFired(RegistrationTimer(old.token, old.expires_at), old.expires_at))
+    timer = RegistrationTimer(old.token, old.expires_at)
+    outcome = world.core.on_event(TimerFired(timer, timer.at))
     world.registered(now=world.now + 10)
     assert world.drive(outcome) == ([], [SetTimer(RegistrationTimer(old.token, world.now + 3610), 10)])
     assert len(world.registrations) == 1

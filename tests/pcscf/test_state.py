@@ -138,6 +138,26 @@ def test_binding_that_moves_is_found_at_its_new_place_only() -> None:
     assert found.is_ue_flow(moved.flow)
 
 
+def test_refresh_changes_what_is_kept_and_no_more() -> None:
+    """There is one object for the binding and its refreshes, unless it moves."""
+    found, first = Registrations(), replace(ALICE)
+    refresh = replace(
+        ALICE, impi="other@ims.test", flow=FLOW._replace(connection=8), service_route=(), expires_at=20.0,
+        identities=("sip:Alice@ims.test".lower(), "tel:+1-555-0001"),
+    )  # fmt: skip
+    assert found.put(first) is first
+    assert found.put(refresh) is first
+    assert first == refresh
+    assert first.towards_ue == refresh.towards_ue
+    assert list(found) == [first]
+
+
+def test_refresh_makes_a_binding_the_latest() -> None:
+    second = replace(ALICE, token="c", contact="sip:alice@192.0.2.101:5070")
+    found = registrations(ALICE, second, replace(ALICE, expires_at=20.0))
+    assert [binding.token for binding in found.of_aor(ALICE.aor)] == ["c", "a"]
+
+
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
