@@ -95,8 +95,7 @@ async def _register(
     except PeerUnavailable as failure:
         return _home_unreachable(pcscf, register, impu, failure.reason)
     status = response.status
-    wait = response.get("Retry-After")
-    if status == 503 and wait is not None:
+    if status == 503 and (wait := response.get("Retry-After")) is not None:
         return _home_busy(register, impu, wait)
     if status in {408, 503}:
         return _home_unreachable(pcscf, register, impu, f"{status} {response.reason}")
