@@ -89,12 +89,18 @@ install_project() {
     fi
 }
 
-# install_missing [EXTRA]: have the project and its EXTRA in .venv as pyproject.toml wants them now
+# can_build: say whether C twins can be built here
+can_build() {
+    command -v "${CC:-cc}" >/dev/null 2>&1 || return 0
+    "$python" -c 'import os, sysconfig; os.path.exists(sysconfig.get_path("include") + "/Python.h") and print("twins")'
+}
+
+# install_missing [EXTRA]: have the project and its EXTRA in .venv as pyproject.toml wants them now, and C twins if they can be built
 install_missing() {
     extra=${1:+[$1]}
     stamp=$venv/opencscf-installed
     python=$(find_python) || fail "needs Python 3.11 or newer; python3 here is: $(python3 --version 2>&1 || true)"
-    wanted="$root $(cksum <"$root/pyproject.toml")"
+    wanted="$root $(cat "$root/pyproject.toml" "$root"/*/*/_*.c | cksum) $(can_build)"
     if [ -x "$venv/bin/opencscf" ] && [ "$(cat "$stamp$extra" 2>/dev/null || true)" = "$wanted" ]; then
         return 0
     fi

@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
+import os
 import platform
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -18,9 +20,11 @@ from typing import TYPE_CHECKING, Final
 
 from opencscf.common.actions import Branch, Forward
 from opencscf.common.ids import Ids
+from opencscf.common.native import PURE_VARIABLE
 from opencscf.common.sip import proxy
 from opencscf.common.sip.exchange import Exchange, Leg, Target
 from opencscf.common.sip.flow import Flow, Hop, Transport
+from opencscf.common.sip.head import scanner
 from opencscf.common.sip.message import Message, Request, Response
 from opencscf.common.sip.parser import parse
 from opencscf.common.sip.stack import SipStack, note_source
@@ -39,7 +43,6 @@ if TYPE_CHECKING:
 ITERATIONS: Final = 400  # in a round
 ROUNDS: Final = 12
 MAX_SECONDS: Final = 0.8  # for one figure; a slow machine gets fewer rounds
-FORM: Final = "pure Python"  # there is no compiled one
 
 DOMAIN: Final = "ims.mnc001.mcc001.3gppnetwork.org"
 LOCAL: Final = ("192.0.2.10", 5060)
@@ -142,12 +145,9 @@ Content-Length: 0
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """What one piece of work costs."""
-
-    name: str
-    cpu_us: float
+PURE: Final = "Python"
+NATIVE: Final = "C twin"
+NOT_BUILT: Final = "no C twin of the message layer: it was not built (docs/operations.md, Install), or not wanted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +155,15 @@ class Figures:
     """What was measured, and with what."""
 
     interpreter: str
-    form: str
-    figures: tuple[Figure, ...]
+    cpu_us: dict[str, dict[str, float]]  # by form, PURE first, then by piece of work
 
     def table(self) -> str:
         """Write the figures for a person."""
-        rows = "".join(f"{figure.name:<44}{figure.cpu_us:>8.1f}\n" for figure in self.figures)
-        return f"{self.interpreter}, {self.form}\n{'':<44}{'CPU us':>8}\n{rows}"
+        forms = list(self.cpu_us.values())
+        rows = "".join(f"{name:<46}{''.join(f'{form[name]:>10.1f}' for form in forms)}\n" for name in forms[0])
+        titles = "".join(f"{form:>10}" for form in self.cpu_us)
+        note = "" if NATIVE in self.cpu_us else f"{NOT_BUILT}\n"
+        return f"{self.interpreter}\n{'CPU us':<46}{titles}\n{rows}{note}"
 
     def json(self) -> str:
         """Write the figures for a program."""
@@ -169,21 +171,32 @@ class Figures:
 
 
 def measure(iterations: int = ITERATIONS, rounds: int = ROUNDS) -> Figures:
-    """Measure everything; takes some seconds."""
+    """Measure everything in the form that this process has; takes some seconds."""
     works: dict[str, Callable[[], object]] = {
-        **{f"parse {name}": _parsing(data) for name, data in MESSAGES.items()},
-        **{f"parse, inspect, edit, serialise {name}": _forwarding(data) for name, data in MESSAGES.items()},
+        **{f"{', '.join(steps)} {name}": _work(steps, data) for steps in STEPS for name, data in MESSAGES.items()},
         "MESSAGE and 200 through the stack, to its end": ProxiedTransaction(),
         "UAR encode": uar,
         "UAA decode": _uaa_decoding(),
     }
-    figures = tuple(Figure(name, round(_cpu_us(work, iterations, rounds), 2)) for name, work in works.items())
-    return Figures(f"{platform.python_implementation()} {platform.python_version()}", FORM, figures)
+    figures = {name: round(_cpu_us(work, iterations, rounds), 2) for name, work in works.items()}
+    interpreter = f"{platform.python_implementation()} {platform.python_version()}"
+    return Figures(interpreter, {PURE if scanner is None else NATIVE: figures})
+
+
+def measure_both() -> Figures:
+    """Measure what there is: the C twin here, and the Python form in a process that does without twins."""
+    here = measure()
+    if NATIVE not in here.cpu_us:
+        return here
+    command = [sys.executable, "-P", "-m", "opencscf.labs.cli", "bench", "sip", "--json"]
+    environment = os.environ | {PURE_VARIABLE: "1"}
+    pure = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout
+    return Figures(here.interpreter, json.loads(pure)["cpu_us"] | here.cpu_us)
 
 
 def run(*, as_json: bool) -> None:
     """Measure and print."""
-    figures = measure()
+    figures = measure_both()
     sys.stdout.write(figures.json() if as_json else figures.table())
 
 
@@ -214,40 +227,58 @@ def _wire(text: str) -> bytes:
 MESSAGES: Final = {"REGISTER": _wire(_REGISTER), "INVITE": _wire(_INVITE), "200": _wire(_OK)}
 
 
-def _parsing(data: bytes) -> Callable[[], object]:
-    return lambda: parse(data)
+STEPS: Final = (
+    ("parse",),
+    ("parse", "inspect"),
+    ("parse", "inspect", "forward"),
+    ("parse", "inspect", "forward", "serialise"),
+)  # each row has what the one above has, so that nothing is measured on a message that was read before
 
 
-def _forwarding(data: bytes) -> Callable[[], bytes]:
-    return lambda: forwarded(data)
+def _work(steps: tuple[str, ...], data: bytes) -> Callable[[], object]:
+    match len(steps):
+        case 1:
+            return lambda: parse(data)
+        case 2:
+            return lambda: inspected(data)
+        case 3:
+            return lambda: forwarded(data)
+        case _:
+            return lambda: bytes(forwarded(data))
 
 
-def forwarded(data: bytes) -> bytes:
-    """Do to a message what every proxy does, without its memory of transactions."""
+def inspected(data: bytes) -> Request | Response:
+    """Read of a message what every proxy reads."""
     message = parse(data)
     message.flow = UE
     _ = message.from_tag, message.to_tag, message.call_id, message.cseq, message.contacts
-    if isinstance(message, Response):
-        return _passed_back(message)
-    return _passed_on(message)
+    if isinstance(message, Request):
+        note_source(message)
+        proxy.validate(message)
+    else:
+        _ = message.via.branch
+    return message
 
 
-def _passed_on(request: Request) -> bytes:
-    note_source(request)
-    proxy.validate(request)
+def forwarded(data: bytes) -> Message:
+    """Do to a message what every proxy does, without its memory of transactions."""
+    message = inspected(data)
+    return _passed_on(message) if isinstance(message, Request) else _passed_back(message)
+
+
+def _passed_on(request: Request) -> Request:
     copy = request.copy()
     proxy.strip_own_routes(copy, OWN)
     proxy.count_down_max_forwards(copy)
     copy.prepend("Record-Route", "<sip:mo@192.0.2.10:5060;lr>")
     copy.prepend("Via", "SIP/2.0/UDP 192.0.2.10:5060;branch=z9hG4bK1.1")
-    return bytes(copy)
+    return copy
 
 
-def _passed_back(response: Response) -> bytes:
-    _ = response.via.branch
+def _passed_back(response: Response) -> Response:
     copy = response.copy()
     copy.remove_first_value("Via")
-    return bytes(copy)
+    return copy
 
 
 # ---------------------------------------------------------------------- a transaction

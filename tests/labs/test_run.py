@@ -35,6 +35,7 @@ echo "python $*" >>"$HOST/asked"
 case "$*" in
 *version_info*) exit "${PYTHON_TOO_OLD:-0}" ;;
 *--version*) echo "Python 3.11.2" ;;
+*sysconfig*) [ ! -e "$HOST/has-headers" ] || echo twins ;;
 *'import pip'*) exit 0 ;;
 *'-m venv'*)
     [ -e "$HOST/has-venv" ] || { echo "ensurepip is not available"; exit 1; }
@@ -61,6 +62,8 @@ class Host:
             (self.repository / script).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / script, self.repository / script)
         (self.repository / "pyproject.toml").write_text("[project]\n")
+        (self.repository / "common/sip").mkdir(parents=True)
+        (self.repository / "common/sip/_scan.c").write_text("")
         for tool in (*TOOLS, "chmod"):
             (self.bin / tool).symlink_to(shutil.which(tool) or f"/bin/{tool}")
         self.add("python3", PYTHON)
@@ -121,6 +124,21 @@ def test_apt_get_is_not_asked_when_venv_works(host: Host) -> None:
     (host.folder / "has-venv").touch()
     assert host.run().returncode == 0
     assert host.asked("apt-get") == 0
+
+
+def test_a_changed_c_source_and_a_new_compiler_install_again(host: Host) -> None:
+    host.run()
+    (host.repository / "common/sip/_scan.c").write_text("/* changed */")
+    host.run()
+    assert host.asked("pip install") == 1
+    host.add("cc", "#!/bin/sh\n")
+    host.run()
+    assert host.asked("pip install") == 0, "a compiler without Python's headers builds nothing"
+    (host.folder / "has-headers").touch()
+    host.run()
+    assert host.asked("pip install") == 1
+    host.run()
+    assert host.asked("pip install") == 0
 
 
 def test_second_run_starts_at_once_and_a_changed_pyproject_installs_again(host: Host) -> None:
