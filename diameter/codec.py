@@ -165,18 +165,22 @@ class Avps(Sequence[Avp]):
         found, header = (_WORD.unpack_from(data, position + 8)[0], 12) if word & _AVP_VENDOR else (0, 8)
         if found == vendor:
             return data[position + header : position + (word & _LENGTH_MASK)]
-        return next((avp.data for avp in self._from(position) if avp.code == code and avp.vendor == vendor), None)
+        found_later = self.find_all(code, vendor)
+        return found_later[0].data if found_later else None
 
     def find_all(self, code: int, vendor: int) -> list[Avp]:
         """Find every AVP of this kind, in order."""
-        start = self._first.get(code, self._end)
-        return [avp for avp in self._from(start) if avp.code == code and avp.vendor == vendor]
+        found: list[Avp] = []
+        position, end, data = self._first.get(code, self._end), self._end, self._data
+        while position < end:
+            here, word = _AVP_HEADER.unpack_from(data, position)
+            if here == code and (avp := self._read(position)).vendor == vendor:
+                found.append(avp)
+            position += ((word & _LENGTH_MASK) + 3) & ~3
+        return found
 
     def __iter__(self) -> Iterator[Avp]:
-        return self._from(self._start)
-
-    def _from(self, position: int) -> Iterator[Avp]:
-        end = self._end
+        position, end = self._start, self._end
         while position < end:
             yield self._read(position)
             position += (_WORD.unpack_from(self._data, position + 4)[0] & _LENGTH_MASK) + 3 & ~3
