@@ -2,7 +2,7 @@
 
 import heapq
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
@@ -10,6 +10,7 @@ from opencscf.common.node.overload import INTERVAL_S, Begun, Ended, Overload
 from opencscf.common.node.settings import OverloadSettings
 from opencscf.common.sip.message import Request
 
+SETTINGS = OverloadSettings(target_delay_s=0.1)
 ANSWER = 'Digest username="a",realm="r",nonce="n",uri="sip:ims.test",response="6629fae4"'
 NO_ANSWER = 'Digest username="a",realm="r",nonce="",uri="sip:ims.test",response=""'
 
@@ -39,7 +40,7 @@ def let_wait(overload: Overload, begin: float, seconds: float, delay_s: float) -
 
 
 def overloaded(seconds: float = 60, settings: OverloadSettings | None = None) -> Overload:
-    overload = Overload(settings or OverloadSettings(), 0.0)
+    overload = Overload(settings or SETTINGS, 0.0)
     let_wait(overload, 0.0, seconds, 1.0)
     return overload
 
@@ -82,7 +83,7 @@ def test_what_goes_on_or_matters_is_let_in(other: Request) -> None:
 
 
 def test_an_answer_to_a_challenge_is_let_in_for_longer() -> None:
-    overload, answer = Overload(OverloadSettings(), 0.0), request("REGISTER", ("Authorization", ANSWER))
+    overload, answer = Overload(SETTINGS, 0.0), request("REGISTER", ("Authorization", ANSWER))
     let_wait(overload, 0.0, 0.5, 0.4)
     assert 0.5 < overload.share < 0.9
     assert [overload.refuses(answer) for _ in range(100)] == [None] * 100
@@ -90,7 +91,7 @@ def test_an_answer_to_a_challenge_is_let_in_for_longer() -> None:
 
 
 def test_refusals_are_spread_evenly() -> None:
-    overload = Overload(OverloadSettings(), 0.0)
+    overload = Overload(SETTINGS, 0.0)
     let_wait(overload, 0.0, 0.5, 0.35)
     refused = [overload.refuses(request()) is not None for _ in range(1000)]
     assert sum(refused) == pytest.approx(1000 * overload.share, abs=1)
@@ -100,13 +101,13 @@ def test_refusals_are_spread_evenly() -> None:
 
 def test_without_overload_or_when_switched_off_nothing_is_refused() -> None:
     assert overloaded(settings=OverloadSettings(enabled=False)).refuses(request()) is None
-    idle = Overload(OverloadSettings(), 0.0)
+    idle = Overload(SETTINGS, 0.0)
     assert let_wait(idle, 0.0, 60, 0.09) == []
     assert idle.refuses(request()) is None
 
 
 def test_a_burst_that_is_soon_worked_off_is_no_overload() -> None:
-    overload = Overload(OverloadSettings(), 0.0)
+    overload = Overload(SETTINGS, 0.0)
     for step in range(1, 20):
         for waited in (0.5, 0.3, 0.02):
             overload.note_delay(waited)
@@ -114,7 +115,7 @@ def test_a_burst_that_is_soon_worked_off_is_no_overload() -> None:
 
 
 def test_a_loop_that_is_late_again_and_again_is_an_overload() -> None:
-    overload = Overload(OverloadSettings(), 0.0)
+    overload = Overload(SETTINGS, 0.0)
     assert overload.update(2.0) is None  # a single stall
     assert overload.update(2.1) is None
     assert overload.update(2.6) is None
@@ -124,7 +125,7 @@ def test_a_loop_that_is_late_again_and_again_is_an_overload() -> None:
 
 
 def test_an_overload_is_told_when_it_begins_and_ends() -> None:
-    overload = Overload(OverloadSettings(), 0.0)
+    overload = Overload(SETTINGS, 0.0)
     assert let_wait(overload, 0.0, 5, 0.3) == [Begun(0.3)]
     refused = sum(overload.refuses(request()) is not None for _ in range(100))
     assert let_wait(overload, 5.0, 3, 0.0) == []
@@ -143,7 +144,7 @@ class Simulation:
     seconds: float = 30.0
     registration_s: float = 0.001
     refusal_share: float = 0.08
-    settings: OverloadSettings = field(default_factory=OverloadSettings)
+    settings: OverloadSettings = SETTINGS
 
     def done_per_s(self) -> list[float]:
         """Return the share of the node's capacity that was used well, for each second."""
