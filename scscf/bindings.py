@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from opencscf.scscf.config import RegistrationTable
 
 
+NEVER_TOO_BRIEF_S: Final = 3600  # RFC 3261 10.3 step 7
 OUTBOUND: Final = "outbound"  # the option tag (RFC 5626 11.4)
 
 
@@ -143,7 +144,7 @@ def _granted_expires_s(register: Register, contact: NameAddr, limits: Registrati
     requested = register.requested_expires_s(contact)
     if requested is None:
         return limits.default_expires_s
-    if 0 < requested < limits.min_expires_s:
+    if 0 < requested < min(limits.min_expires_s, NEVER_TOO_BRIEF_S):
         return Rejected(423, f"expires below {limits.min_expires_s} s", (("Min-Expires", str(limits.min_expires_s)),))
     return min(requested, limits.max_expires_s)
 

@@ -67,7 +67,7 @@ def hang_up(alice: Any, bob: Any, invite: Request, final: Response) -> None:
 
 
 def test_call_with_preconditions(network: Any, phones: Any) -> None:
-    """SP-06 SP-08 PI-01 RX-07: INVITE, 183, PRACK, UPDATE, 180, PRACK, 200, ACK, BYE, every body byte for byte."""
+    """SP-06 (RFC 3262, 3311) SP-08 PI-01 RX-07: every request and body of it, byte for byte."""
     alice, bob = phones
     extensions = (("Supported", "100rel, precondition, timer"), ("Require", "precondition"))
     offer = sdp(*ALICE, *qos("none", "none"))
@@ -130,7 +130,7 @@ def test_media_that_wait_for_their_resources(network: Any, phones: Any) -> None:
 
 
 def test_callee_updates_an_early_dialog(network: Any, phones: Any) -> None:
-    """SP-06: UPDATE in the other direction finds its way before the call is answered."""
+    """SP-06: UPDATE (RFC 3311 5) in the other direction finds its way before the call is answered."""
     alice, bob = phones
     alice.invite(CALLEE, body=sdp(*ALICE))
     received = bob.requests("INVITE")[-1]

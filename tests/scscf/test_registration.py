@@ -19,6 +19,7 @@ from opencscf.diameter.cx import (
     ServerAssignmentType,
 )
 from opencscf.diameter.results import Result
+from opencscf.scscf.config import RegistrationTable
 
 Registrar: TypeAlias = Any  # the classes of conftest.py, which cannot be imported
 Ue: TypeAlias = Any
@@ -174,6 +175,17 @@ def test_too_short_expiry(registrar: Registrar, ue: Ue, contact: str) -> None:
     request = ue.register(3, authorization=ue.answer(challenge, nc="00000001"), expires="60")
     _, actions = registrar.receive(request, SAA)
     assert actions == accepted(request, ue, f"{ue.contact};expires=60", timer_s=60.0)
+
+
+def test_an_hour_is_never_too_short(registrar: Registrar, config: Any, ue: Ue) -> None:
+    """RFC 3261 10.3 step 7: whatever the operator wants."""
+    strict = type(registrar)(replace(config, registration=RegistrationTable(min_expires_s=7200)))
+    answer, *_ = strict.register(ue, expires="3600")
+    assert (answer.status, answer.headers[0]) == (200, ("Contact", f"{ue.contact};expires=3600"))
+    refusal, *_ = strict.receive(
+        ue.register(3, authorization=ue.credentials(integrity_protected="yes"), expires="3599")
+    )[1]
+    assert (refusal.status, refusal.headers) == (423, (("Min-Expires", "7200"),))
 
 
 # ---------------------------------------------------------------------- the HSS refuses

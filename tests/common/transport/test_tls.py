@@ -77,7 +77,7 @@ def client_context(settings: TlsSettings, *, shows: bool = False) -> ssl.SSLCont
 
 
 def test_pythons_ssl_sends_and_gets_messages(run: Any, listen: Any, options: Any, ours: TlsSettings) -> None:
-    """SP-04, TLS: RFC 3261 26.3.1."""
+    """SP-04, TLS: RFC 3261 26.3.1; a ping inside it is answered, too: RFC 5626 4.4.1."""
 
     async def scenario() -> None:
         async with listen(transports=TLS, tls=ours) as heard:
