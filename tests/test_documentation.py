@@ -124,6 +124,44 @@ def test_every_log_event_is_documented() -> None:
     assert sorted(event for event in events() if f"| `{event}` |" not in text) == []
 
 
+RFCS = {
+    3261,
+    6026,
+    3581,
+    3263,
+    3262,
+    3311,
+    3312,
+    3840,
+    3841,
+    4320,
+    5393,
+    5626,
+    5658,
+    7118,
+    7315,
+    3966,
+    4028,
+    8760,
+    8898,
+}
+
+
+def test_every_rfc_is_shown_by_a_test_that_names_it() -> None:
+    """docs/sip.md: the files are there, and each test names the RFCs of its row."""
+    rows = re.findall(
+        r"^\| ([\d, ]+) \| .+ \| (.+) \| (.+) \|$", (ROOT / "docs" / "sip.md").read_text("utf-8"), re.MULTILINE
+    )
+    told: set[int] = set()
+    for numbers, places, tests in rows:
+        assert all((ROOT / place.strip(" `")).is_file() for place in places.split(",")), places
+        text = "".join((ROOT / test.strip(" `")).read_text("utf-8") for test in tests.split(","))
+        for number in map(int, numbers.split(",")):
+            assert str(number) in text, f"{tests} does not name RFC {number}"
+            told.add(number)
+    assert told >= RFCS
+
+
 def test_index_of_decisions_is_true() -> None:
     folder = ROOT / "docs" / "decisions"
     told = re.findall(r"\| \[(\d{4})\]\((\S+)\) \| (.+) \|", (folder / "README.md").read_text(encoding="utf-8"))
