@@ -42,7 +42,14 @@ class ContactBinding(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:  # JSON
         """Write the binding for the store."""
-        return {**self._asdict(), "path": list(self.path)}
+        return {
+            "contact": self.contact,
+            "path": list(self.path),
+            "expires_at": self.expires_at,
+            "call_id": self.call_id,
+            "cseq": self.cseq,
+            "refreshed_at": self.refreshed_at,
+        }
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> ContactBinding:  # JSON
@@ -74,16 +81,17 @@ def update(
     """Add, refresh and remove what the REGISTER asks for, all of it or nothing (RFC 3261 10.3 steps 6 and 7)."""
     request = register.request
     current = live(bindings, now)
-    if request.is_contact_star:
+    contacts = request.contacts
+    if not contacts and request.is_contact_star:
         if request.expires != 0:
             return Rejected(400, "Contact * without Expires 0")
         return _stale(current, register) or ()
-    contacts = flows(register)
-    if isinstance(contacts, Rejected):
-        return contacts
-    if len(contacts) > limits.max_contacts:
+    taken = flows(register, contacts)
+    if isinstance(taken, Rejected):
+        return taken
+    if len(taken) > limits.max_contacts:
         return Rejected(403, f"more than {limits.max_contacts} contacts")
-    for contact in contacts:
+    for contact in taken:
         same = [binding for binding in current if _is_same(binding.address, contact)]
         if rejected := _stale(same, register):
             return rejected
@@ -97,10 +105,9 @@ def update(
     return _newest(current, limits.max_contacts)
 
 
-def flows(register: Register) -> list[NameAddr] | Rejected:
+def flows(register: Register, contacts: list[NameAddr]) -> list[NameAddr] | Rejected:
     """Return the contacts of a REGISTER, with reg-id only where the first hop keeps the flow it names (RFC 5626 6)."""
-    contacts = register.request.contacts
-    if all(contact.get("reg-id") is None for contact in contacts):
+    if not _name_flows(contacts):
         return contacts
     path = register.request.path
     if not path or not path[-1].sip_uri.params.has("ob"):  # the first hop's is the lowest
@@ -116,12 +123,15 @@ def flows(register: Register) -> list[NameAddr] | Rejected:
 
 def is_outbound(register: Register) -> bool:
     """Whether a REGISTER was taken by the rules of RFC 5626, of which its sender has to be told (6)."""
-    contacts = flows(register)
-    return (
-        not isinstance(contacts, Rejected)
-        and any(contact.get("reg-id") is not None for contact in contacts)
-        and _knows_outbound(register)
-    )
+    contacts = register.request.contacts
+    if not _name_flows(contacts) or not _knows_outbound(register):
+        return False
+    taken = flows(register, contacts)
+    return not isinstance(taken, Rejected) and _name_flows(taken)
+
+
+def _name_flows(contacts: list[NameAddr]) -> bool:
+    return any(contact.get("reg-id") is not None for contact in contacts)
 
 
 def _knows_outbound(register: Register) -> bool:

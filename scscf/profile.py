@@ -53,6 +53,11 @@ class UserProfile(NamedTuple):
                 return identity
         return None
 
+    def own_text(self, impu: Impu) -> Impu:
+        """The profile's own string for an identity, so that it is kept once."""
+        identity = self.find(impu)
+        return impu if identity is None else identity.impu
+
     def to_json(self) -> list[JsonIdentity]:
         """Write the profile for the store."""
         return [[identity.uri, identity.is_barred] for identity in self.identities]

@@ -89,8 +89,7 @@ async def _assign(
     if not profile.associated:
         await tell_hss(register.impi, register.impu, config, ServerAssignmentType.ADMINISTRATIVE_DEREGISTRATION)
         return refuse_register(register, 403, "all public identities of the user are barred", step="SAA")
-    identity = profile.find(register.impu)
-    impu = registration.impu if registration else identity.impu if identity else register.impu  # the profile's string
+    impu = profile.own_text(registration.impu if registration else register.impu)
     updated = Registration(
         key=registration.key if registration else registration_key(register.impi, impu),
         impi=register.impi,

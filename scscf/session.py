@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from opencscf.common.actions import Action, Branch, Forward, RecordRoute, Report, Respond
 from opencscf.common.ims.options import answer_for_node
-from opencscf.common.ims.public_identity import forms_of, impu_of
+from opencscf.common.ims.public_identity import forms_of, impu_of, impu_of_text
 from opencscf.common.ims.refusal import refuse, story
 from opencscf.common.sip.headers import NameAddr
 from opencscf.common.sip.params import NO_PARAMS
@@ -74,7 +74,7 @@ def _on_originating_request(
     asserted = request.values("P-Asserted-Identity")
     if not asserted:
         return refuse(request, 403, "no asserted identity", {"step": "originating"})
-    impu = impu_of(NameAddr.parse(asserted[0]).parsed_uri)
+    impu = impu_of_text(NameAddr.parse(asserted[0]).uri)
     if not _may_originate(impu, state, now):
         return refuse(request, 403, "caller is not registered or barred", {"step": "originating", "impu": impu})
     if _subscribes_to_reg(request) and _served(copy, state, config)[1]:

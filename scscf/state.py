@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -55,14 +56,15 @@ class Registration(NamedTuple):
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Registration:  # JSON
         """Read what `to_json` wrote; KeyError, TypeError, ValueError or ParseError if it is something else."""
+        profile = UserProfile.from_json(value["profile"])
         return cls(
             registration_key(value["impi"], value["impu"]),
             Impi(value["impi"]),
-            Impu(value["impu"]),
-            UserProfile.from_json(value["profile"]),
+            profile.own_text(Impu(value["impu"])),
+            profile,
             tuple([ContactBinding.from_json(binding) for binding in value["bindings"]]),
             value["nonce"],
-            value["visited_network"],
+            sys.intern(value["visited_network"]),
             ChargingInformation(**value["charging"]) if value["charging"] else None,
         )
 
