@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from opencscf.common.errors import StartupError
@@ -33,7 +34,7 @@ class Trace:
     def __init__(self, path: Path, node: str, clock: Clock, local_for: Callable[[Hop | Flow], tuple[str, int]]) -> None:
         self.path = path
         self.fault = ""
-        self._node = node
+        self._node = _quote(node)
         self._clock = clock
         self._local_for = local_for
         self._lines: list[str] = []
@@ -64,24 +65,20 @@ class Trace:
         fields: dict[str, str | None] | None = None,
     ) -> None:
         """Write a line about any message; fields that are None are left out."""
-        line: dict[str, object] = {
-            "t": round(self._clock.now(), 6),
-            "node": self._node,
-            "dir": direction,
-            "proto": protocol,
-            "peer": host_port(peer),
-            "local": host_port(local),
-            "summary": summary,
-        }
-        line |= {key: value for key, value in (fields or {}).items() if value is not None}
-        self._lines.append(json.dumps(line))
+        line = (
+            f'{{"t": {self._clock.now():.6f}, "node": {self._node}, "dir": "{direction}", "proto": "{protocol}", '
+            f'"peer": {_quoted_address(peer)}, "local": {_quoted_address(local)}, "summary": {_quote(summary)}'
+        )
+        if fields:
+            line += "".join([f', "{key}": {_quote(value)}' for key, value in fields.items() if value is not None])
+        self._lines.append(f"{line}}}\n")
         if len(self._lines) >= _MAX_LINES:
             self.flush()
 
     def flush(self) -> bool:
         """Write the lines that wait; tell whether the trace goes on."""
         if self._lines and not self.fault:
-            data = "".join(f"{line}\n" for line in self._lines).encode()
+            data = "".join(self._lines).encode()
             try:
                 if self._file.write(data) != len(data):
                     self.fault = "no space left"
@@ -104,3 +101,11 @@ def host_port(address: tuple[str, int]) -> str:
     """Write an address the way people do, IPv6 in brackets."""
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+_quote = json.encoder.encode_basestring_ascii  # a text as JSON
+
+
+@lru_cache(1024)
+def _quoted_address(address: tuple[str, int]) -> str:
+    return _quote(host_port(address))
