@@ -344,7 +344,7 @@ def _new_call(
         key=key,
         identity=identity,
         ue_address=binding.flow.remote[0],
-        subscription=subscription_of(binding),
+        subscription=subscription_of(binding) if rx is not None else "",
         icid=icid,
         rx_session_id=new_session_id(rx.origin_host, pcscf.ids) if rx is not None else "",
     )

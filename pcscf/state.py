@@ -66,9 +66,12 @@ class Binding:
 
     def __post_init__(self) -> None:
         self.dialog_token = dialog_token(self.token)
-        # A barred identity says who it is, too, but is never asserted.
-        claims = tuple(dict.fromkeys(filter(None, map(_key_or_none, (self.aor, *self.identities)))))
-        self.claims = self.identities if claims == self.identities else claims
+        claims = [self.aor]  # a barred one says who it is, too, but is never asserted
+        for identity in self.identities:
+            claim = _key_or_none(identity)
+            if claim is not None and claim not in claims:
+                claims.append(claim)
+        self.claims = self.identities if (*claims,) == self.identities else (*claims,)
         self.towards_ue = self._towards_ue()
 
     @property
@@ -173,9 +176,11 @@ class _Index(Generic[K]):
     def add(self, key: K, binding: Binding) -> None:
         """Put a binding after the others of its key."""
         found = self._found.setdefault(key, binding)
+        if found is binding:
+            return
         if isinstance(found, dict):
             found[binding.token] = binding
-        elif found is not binding:
+        else:
             self._found[key] = {found.token: found, binding.token: binding}
 
     def put_last(self, key: K, binding: Binding) -> None:

@@ -1,6 +1,7 @@
 """What the P-CSCF remembers and how it finds it again."""
 
 import re
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -273,3 +274,26 @@ def test_identity_too_long_for_a_cache() -> None:
 )  # fmt: skip
 def test_where_requests_reach_the_ue(flow: Flow, contact: str, remote: tuple[str, int]) -> None:
     assert replace(ALICE, flow=flow, contact=contact).towards_ue == flow._replace(remote=remote)
+
+
+def test_settled_user_costs_little_memory() -> None:
+    """A registered user with two identities takes at most 1.5 KiB, however many there are."""
+    found = Registrations()
+    users = 2000
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for number in range(users):
+        imsi = f"00101{number:010}"
+        record = {
+            **ALICE.to_record(),
+            "impi": f"{imsi}@ims.test",
+            "aor": f"sip:{imsi}@ims.test",
+            "contact": f"sip:{imsi}@10.0.{number >> 8}.{number & 255}:5060",
+            "remote": [f"10.0.{number >> 8}.{number & 255}", 5060],
+            "identities": [f"sip:{imsi}@ims.test", f"tel:+1555{number:07}"],
+            "expires_at": 10.0 + number,
+        }
+        found.put(Binding.from_record(f"{number:024x}", record))
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (after - before) / users < 1536

@@ -3,8 +3,12 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from opencscf.common.ims.register import digest_credentials
+from opencscf.common.sip.headers import Challenge
+from opencscf.common.sip.params import quote
 from opencscf.pcscf.trust import KEYS, for_ue, mark_unprotected, without_params
 
 
@@ -35,6 +39,23 @@ from opencscf.pcscf.trust import KEYS, for_ue, mark_unprotected, without_params
 )
 def test_keys_are_cut_out(value: str, left: str) -> None:
     assert without_params(value, KEYS) == left
+
+
+NAMES = st.sampled_from(["ck", "IK", "Ck", "realm", "nonce", "xck", "ik-", "integrity-protected"])
+VALUES = st.one_of(
+    st.from_regex(r"[a-z0-9]{1,4}", fullmatch=True),
+    st.text(alphabet='ck=i,; \\"', max_size=12).map(quote),
+)
+
+
+@given(st.lists(st.tuples(NAMES, VALUES), min_size=1, unique_by=lambda pair: pair[0].lower()), st.sampled_from(", \t"))
+def test_whatever_a_challenge_holds_only_its_keys_go(pairs: list[tuple[str, str]], space: str) -> None:
+    """PA-04: seen by a reader of challenges."""
+    separator = f",{space}" if space != "," else ","
+    value = "Digest " + separator.join(f"{name}={text}" for name, text in pairs)
+    left = without_params(value, KEYS)
+    expected = {name: text for name, text in Challenge.parse(value).params.items() if name not in KEYS}
+    assert (Challenge.parse(left).params if left else {}) == expected
 
 
 def test_every_challenge_on_its_way_to_the_ue_loses_its_keys(world: Any) -> None:
