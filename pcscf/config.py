@@ -4,7 +4,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from opencscf.common.config import Fqdn, Range, SipUriText
+from opencscf.common.config import Fqdn, Range, Seconds, SipUriText
 from opencscf.common.node.settings import (
     DnsSettings,
     HealthSettings,
@@ -34,6 +34,15 @@ class RxSettings(DiameterSettings):
 
 
 @dataclass(frozen=True, slots=True)
+class UeTimerSettings:
+    """[pcscf.ue_timers]: the timers towards the UEs, longer than those of [sip.timers] (TS 24.229 table 7.7.1)."""
+
+    t1_s: Seconds = 2.0
+    t2_s: Seconds = 16.0
+    t4_s: Seconds = 17.0
+
+
+@dataclass(frozen=True, slots=True)
 class PcscfSettings:
     """[pcscf]: the network this node stands in, the way to the home network, and how much it takes on."""
 
@@ -44,6 +53,7 @@ class PcscfSettings:
     session_expires_s: Annotated[int, Range(0, 604_800)] = 0  # RFC 4028 4 recommends 1800; 0 asks for no session timer
     min_session_expires_s: Annotated[int, Range(90, 86_400)] = 90  # RFC 4028 5
     silent_call_s: Annotated[int, Range(0, 31_536_000)] = 86_400  # 0: as long as the registration lasts
+    ue_timers: UeTimerSettings = UeTimerSettings()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from opencscf.common.actions import Outcome
     from opencscf.common.ids import Ids
+    from opencscf.common.sip.message import Request
     from opencscf.common.sip.proxy import OwnUris
     from opencscf.pcscf.config import PcscfConfig
 
@@ -42,6 +43,12 @@ class PCscf:
         if isinstance(event, TimerFired):
             return self._on_timer(event.key, event.now)
         return [*registration.set_timers(self.state, event.now), *lifetime.on_sweep_timer(self.state, event.now)]
+
+    def is_from_ue(self, request: Request) -> bool:
+        """Tell on which side a request came in: there the timers of TS 24.229 7.7 apply."""
+        if request.method == "REGISTER":
+            return True
+        return request.flow is not None and self.state.registrations.is_ue_flow(request.flow)
 
     def _on_timer(self, key: object, now: float) -> Outcome:
         match key:

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 
     from opencscf.common.events import Core
     from opencscf.common.sip.flow import Flow
+    from opencscf.common.sip.message import Request
 
 S = TypeVar("S", bound=NodeSettings)
 
@@ -130,6 +131,14 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
+class UeSide:
+    """The side of a P-CSCF on which the UEs are: its timers (TS 24.229 7.7), and which requests come from there."""
+
+    timers: TimerValues
+    is_from_ue: Callable[[Request], bool]
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """What a node is made of: its core, who answers its questions (`Save` is answered here), and its clients."""
 
@@ -137,6 +146,7 @@ class Node:
     askers: Mapping[type[Question[Any]], Asker]  # any question's answer type
     clients: tuple[Client, ...] = ()
     status: Callable[[], Mapping[str, object]] = dict  # more lines for the health check
+    ue_side: UeSide | None = None
 
 
 def run(name: str, schema: type[S], build: Callable[[S, Context], Node], arguments: Sequence[str] | None = None) -> int:
@@ -207,7 +217,7 @@ async def _serve_sip(
     settings: NodeSettings, node: Node, context: Context, endpoint: SipEndpoint, health: _Health, stopped: asyncio.Event
 ) -> None:
     """Join the core to the world, and take part in it until `stopped` is set."""
-    loop, log, timers = asyncio.get_running_loop(), context.log, settings.sip.timers
+    loop, log, timers, ue_side = asyncio.get_running_loop(), context.log, settings.sip.timers, node.ue_side
     resolver = Resolver(
         loop,
         settings.sip.hosts,
@@ -219,6 +229,8 @@ async def _serve_sip(
     stack = SipStack(
         ids=context.ids,
         timers=TimerValues(t1=timers.t1_s, t2=timers.t2_s, t4=timers.t4_s, timer_c=timers.timer_c_s),
+        towards_ue=ue_side.timers if ue_side is not None else None,
+        is_from_ue=ue_side.is_from_ue if ue_side is not None else None,
         local_for=endpoint.local_for,
         max_udp_request_bytes=endpoint.max_udp_request_bytes if settings.sip.large_requests_over_tcp else None,
         refuses=overload.refuses,

@@ -26,6 +26,7 @@ from opencscf.common.actions import (
 )
 from opencscf.common.errors import ParseError, PeerUnavailable
 from opencscf.common.events import Core, Event, RequestReceived, Started, TimerFired
+from opencscf.common.node.way_back import WayBack
 from opencscf.common.sip.exchange import MAX_UDP_BYTES, Exchange, Leg, Target, Targets
 from opencscf.common.sip.flow import Flow, Hop, Transport
 from opencscf.common.sip.message import Request, Response
@@ -35,6 +36,7 @@ from opencscf.common.sip.stack import SipStack
 
 if TYPE_CHECKING:
     from opencscf.common.node.clock import Clock, TimerWheel
+    from opencscf.common.sip.headers import Via
     from opencscf.common.sip.message import Message
     from opencscf.common.sip.timers import Timer
     from opencscf.common.sip.uri import SipUri
@@ -61,12 +63,20 @@ class Wire(Protocol):
         """Send; a failure comes back later through `Runtime.failed`."""
         ...
 
+    def is_open(self, flow: Flow) -> bool:
+        """Whether the connection of a flow is still there."""
+        ...
+
 
 class Resolver(Protocol):
     """Finds the hops of a URI (RFC 3263)."""
 
     def lookup(self, uri: SipUri, callback: Callable[[tuple[Hop, ...] | PeerUnavailable], None]) -> None:
         """Call back with at least one hop or the reason, at once if it is known."""
+        ...
+
+    def lookup_sent_by(self, via: Via, callback: Callable[[tuple[Hop, ...] | PeerUnavailable], None]) -> None:
+        """Do the same for a response that cannot go back where its request came from (RFC 3263 5)."""
         ...
 
     def failed(self, hop: Hop) -> None:
@@ -145,6 +155,7 @@ class Runtime:
         self._waiting: dict[Hashable, deque[_Running]] = {}  # by procedure key; an empty deque: one is running
         self._resolving: set[str] = set()  # server transactions whose request waits for DNS
         self._undecided: dict[str, deque[_Decision]] = {}  # responses that wait behind a procedure of their exchange
+        self._way_back = WayBack(wire, resolver, clock)
         stack.sink = self
 
     # ------------------------------------------------------------------ what the world does
@@ -167,6 +178,8 @@ class Runtime:
         """Take the news that a target cannot be reached."""
         self._log.event("warning", "unreachable", peer=str(target), reason=reason)
         self._guarded(None, self._stack.on_transport_failure, target, reason)
+        if self._way_back and isinstance(target, Hop):
+            self._guarded(None, self._way_back.failed, target)
 
     def tick(self) -> None:
         """Fire the timers that are due; call it every tick of the wheel."""
@@ -200,8 +213,20 @@ class Runtime:
         if len(data) > MAX_UDP_BYTES and target.transport is Transport.UDP:
             self._log.event("warning", "too-large", peer=str(target), octets=len(data), **_story(message))
             return
-        self._log.message("out", message or parse(data), target)
-        self._wire.send(data, target)
+        if message is None:
+            message = parse(data)
+        self._log.message("out", message, target)
+        if isinstance(target, Flow) and target.connection and isinstance(message, Response):
+            self._send_back(data, message, target)
+        else:
+            self._wire.send(data, target)
+
+    def _send_back(self, data: bytes, response: Response, flow: Flow) -> None:
+        """Send a response over the connection of its request, or another way if that is gone (18.2.2)."""
+        if self._wire.is_open(flow):
+            self._wire.send(data, flow)
+        else:
+            self._way_back.send(data, response, flow)
 
     def start_timer(self, owner: Exchange | Leg, timer: Timer, delay_s: float) -> None:
         """Put a timer of the stack on the wheel."""

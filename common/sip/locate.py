@@ -25,6 +25,7 @@ from opencscf.common.errors import PeerUnavailable
 from opencscf.common.sip.flow import Hop, Transport
 
 if TYPE_CHECKING:
+    from opencscf.common.sip.flow import Flow
     from opencscf.common.sip.headers import Via
     from opencscf.common.sip.uri import SipUri
 
@@ -391,6 +392,15 @@ def _unique(servers: Iterable[Server]) -> tuple[Hop, ...]:
 
 
 # ---------------------------------------------------------------------- names and addresses
+
+
+def response_hop(via: Via, flow: Flow) -> Hop | None:
+    """Say where to open a connection for a response whose own is gone (18.2.2); a WebSocket leads nowhere."""
+    transport = flow.transport
+    if transport not in {Transport.TCP, Transport.TLS}:
+        return None
+    name = via.host.lower() if transport is Transport.TLS and not numeric(via.host) else ""
+    return Hop(transport, flow.remote[0], via.port or DEFAULT_PORTS[transport], name)
 
 
 def numeric(host: str) -> str | None:

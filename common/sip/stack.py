@@ -133,7 +133,7 @@ class SipStack:
             return
         self.sink.to_core(request)
         if not exchange.is_answered and not exchange.is_over:
-            self.sink.start_timer(exchange, _TIMER_TRYING, self._timers_towards(request).trying)
+            self.sink.start_timer(exchange, _TIMER_TRYING, exchange.transaction.timers.trying)
 
     def _open(self, request: Request, target: Target) -> Exchange:
         machine = InviteServerTransaction if request.method == "INVITE" else NonInviteServerTransaction
@@ -346,7 +346,7 @@ class SipStack:
         if exchange is None or context is None or not context.is_pending(leg.branch):
             return
         if leg.cancelled_at is not None:
-            ends_at = leg.cancelled_at + 64 * self._timers.t1  # 9.1: then the INVITE counts as cancelled
+            ends_at = leg.cancelled_at + 64 * leg.transaction.timers.t1  # 9.1: then the INVITE counts as cancelled
         else:
             ends_at = leg.progress_at + self._timers.timer_c
         if ends_at > self._now:
@@ -437,7 +437,7 @@ class SipStack:
         cancel = Leg(self, None, 0, transaction, leg.target, self._now)
         self._table.add_client(transaction, cancel)
         transaction.start(cancel)
-        self.sink.start_timer(leg, _TIMER_C, 64 * self._timers.t1)
+        self.sink.start_timer(leg, _TIMER_C, 64 * timers.t1)
 
     # ------------------------------------------------------------------ own responses
 

@@ -73,7 +73,3 @@ class TimerValues:
         object.__setattr__(values, "timer_b", 8 * self.t1)
         object.__setattr__(values, "timer_f", 20 * self.t1)
         return values
-
-
-# TS 24.229 table 7.7.1, what the P-CSCF applies towards a UE: a radio link takes its time.
-TOWARDS_UE_T1, TOWARDS_UE_T2, TOWARDS_UE_T4 = 2.0, 16.0, 17.0

@@ -92,13 +92,13 @@ class ServerUser(TransactionUser, Protocol):
 class _Transaction:
     """What the machines share: their name, their state and the octets that a retransmission repeats."""
 
-    __slots__ = ("_interval_s", "_is_reliable", "_left_s", "_sent", "_timers", "key", "method", "state")
+    __slots__ = ("_interval_s", "_is_reliable", "_left_s", "_sent", "key", "method", "state", "timers")
 
     key: str
     method: str
     state: State
+    timers: TimerValues
     _sent: bytes
-    _timers: TimerValues
     _is_reliable: bool
     _interval_s: float  # until the next retransmission
     _left_s: float  # until the machine gives up, counted from the end of the timer that runs
@@ -148,7 +148,7 @@ class _Client(_Transaction):
         self.state = self._first_state
         self._request = request
         self._sent = b""
-        self._timers = timers
+        self.timers = timers
         self._is_reliable = reliable
         self._interval_s = timers.t1
 
@@ -165,7 +165,7 @@ class _Server(_Transaction):
         self.method = request.method
         self.state = self._first_state
         self._sent = b""
-        self._timers = timers
+        self.timers = timers
         self._is_reliable = reliable
 
 
@@ -178,7 +178,7 @@ class InviteClientTransaction(_Client):
 
     def start(self, user: ClientUser) -> None:
         """Send the INVITE (17.1.1.2)."""
-        self._left_s = self._timers.timer_b
+        self._left_s = self.timers.timer_b
         if self._request is not None:
             self._sent = bytes(self._request)
             user.transmit(self._sent, self._request)
@@ -210,7 +210,7 @@ class InviteClientTransaction(_Client):
                 self._request = None
                 self._sent = b""
                 user.deliver(response)
-                user.start_timer(_M, self._timers.timer_m)
+                user.start_timer(_M, self.timers.timer_m)
             else:
                 self._complete(response, user)
         elif state is _COMPLETED and status >= 300:
@@ -237,7 +237,7 @@ class InviteClientTransaction(_Client):
             self._end(user)
         else:
             user.deliver(failure)
-            user.start_timer(_D, self._timers.timer_d)
+            user.start_timer(_D, self.timers.timer_d)
 
 
 class NonInviteClientTransaction(_Client):
@@ -250,7 +250,7 @@ class NonInviteClientTransaction(_Client):
     def start(self, user: ClientUser) -> None:
         """Send the request (17.1.2.2)."""
         request, self._request = self._request, None
-        self._left_s = self._timers.timer_f
+        self._left_s = self.timers.timer_f
         if request is not None:
             self._sent = bytes(request)
             user.transmit(self._sent, request)
@@ -260,11 +260,11 @@ class NonInviteClientTransaction(_Client):
         """Retransmit, give up, or end the wait for retransmissions."""
         state = self.state
         if state is _TRYING and timer is _E:
-            self._interval_s = min(2 * self._interval_s, self._timers.t2)
+            self._interval_s = min(2 * self._interval_s, self.timers.t2)
             self._repeat(user)
             self._wait(user, _E, _F)
         elif state is _PROCEEDING and timer is _E:
-            self._interval_s = self._timers.t2
+            self._interval_s = self.timers.t2
             self._repeat(user)
             self._wait(user, _E, _F)
         elif (state is _TRYING or state is _PROCEEDING) and timer is _F:
@@ -287,7 +287,7 @@ class NonInviteClientTransaction(_Client):
             self.state = _COMPLETED
             self._sent = b""
             user.deliver(response)
-            user.start_timer(_K, self._timers.timer_k)
+            user.start_timer(_K, self.timers.timer_k)
 
     def on_transport_error(self, user: ClientUser) -> None:
         """Tell the transaction user that the request did not leave (17.1.4)."""
@@ -326,11 +326,11 @@ class InviteServerTransaction(_Server):
                 self.state = _ACCEPTED
                 self._sent = b""  # the transaction user alone retransmits a 2xx, 13.3.1.4
                 user.transmit(data, response)
-                user.start_timer(_L, self._timers.timer_l)
+                user.start_timer(_L, self.timers.timer_l)
             else:
                 self.state = _COMPLETED
                 self._sent = data
-                self._interval_s, self._left_s = self._timers.t1, self._timers.timer_h
+                self._interval_s, self._left_s = self.timers.t1, self.timers.timer_h
                 user.transmit(data, response)
                 self._wait(user, _G, _H)
         elif state is _ACCEPTED and 200 <= status < 300:
@@ -340,7 +340,7 @@ class InviteServerTransaction(_Server):
         """Retransmit the failure, give up, or end the wait for retransmissions."""
         state = self.state
         if state is _COMPLETED and timer is _G:
-            self._interval_s = min(2 * self._interval_s, self._timers.t2)
+            self._interval_s = min(2 * self._interval_s, self.timers.t2)
             self._repeat(user)
             self._wait(user, _G, _H)
         elif state is _COMPLETED and timer is _H:
@@ -359,7 +359,7 @@ class InviteServerTransaction(_Server):
         else:
             self.state = _CONFIRMED
             self._sent = b""
-            user.start_timer(_I, self._timers.timer_i)
+            user.start_timer(_I, self.timers.timer_i)
 
 
 class NonInviteServerTransaction(_Server):
@@ -389,7 +389,7 @@ class NonInviteServerTransaction(_Server):
         else:
             self.state = _COMPLETED
             user.transmit(data, response)
-            user.start_timer(_J, self._timers.timer_j)
+            user.start_timer(_J, self.timers.timer_j)
 
     def on_timer(self, timer: Timer, user: ServerUser) -> None:
         """End the wait for retransmissions."""

@@ -139,6 +139,11 @@ class SipEndpoint:
         else:
             self._fail_later(target, f"no listener for {target.transport} over IPv{6 if target.is_ipv6 else 4}")
 
+    def is_open(self, flow: Flow) -> bool:
+        """Whether the connection of a flow is still there; a datagram needs none."""
+        listener = self._listener_for(flow)
+        return listener is not None and (isinstance(listener, UdpListener) or listener.is_open(flow))
+
     def local_for(self, target: Hop | Flow) -> tuple[str, int]:
         """Return the listener's address that a message to this target carries in its Via and Record-Route."""
         if isinstance(target, Flow):

@@ -99,6 +99,10 @@ class StreamListener:
         if connection is not None:
             connection.send(data, target)
 
+    def is_open(self, flow: Flow) -> bool:
+        """Whether the flow's own connection is still there."""
+        return flow.connection in self._by_number
+
     def fail(self, target: Hop | Flow, reason: str) -> None:
         """Tell that a target cannot be reached, once the sender has come back from sending."""
         if not self.is_closed:

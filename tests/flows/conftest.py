@@ -23,7 +23,7 @@ from opencscf.common.node.runtime import Asker, Due, Reply, Runtime
 from opencscf.common.sip import digest
 from opencscf.common.sip.exchange import Target
 from opencscf.common.sip.flow import Flow, Hop, Transport
-from opencscf.common.sip.headers import Challenge
+from opencscf.common.sip.headers import Challenge, Via
 from opencscf.common.sip.message import Message, Request, Response
 from opencscf.common.sip.parser import parse
 from opencscf.common.sip.proxy import OwnUris
@@ -377,6 +377,9 @@ class _Wire:
         hop = target.hop if isinstance(target, Flow) else target
         self._network.put(data, self._address, (hop.host, hop.port))
 
+    def is_open(self, flow: Flow) -> bool:
+        return True
+
 
 class _Resolver:
     def __init__(self, hosts: Mapping[str, Sequence[str]]) -> None:
@@ -384,6 +387,9 @@ class _Resolver:
 
     def failed(self, hop: Hop) -> None:
         pass
+
+    def lookup_sent_by(self, via: Via, callback: Callable[[tuple[Hop, ...] | PeerUnavailable], None]) -> None:
+        callback(PeerUnavailable(via.host, "not found"))
 
     def lookup(self, uri: SipUri, callback: Callable[[tuple[Hop, ...] | PeerUnavailable], None]) -> None:
         host = self._hosts.get(uri.host, [uri.host])[0]
@@ -427,7 +433,13 @@ class Network:
         cx = (UserAuthorizationRequest, MultimediaAuthRequest, ServerAssignmentRequest, LocationInfoRequest)
         asks |= dict.fromkeys(cx, self.hss.answer)
         wheel: TimerWheel[Due] = TimerWheel(0.1, start=self.clock.now())
-        stack = SipStack(ids=Ids(), timers=TimerValues(), local_for=lambda target: address)
+        stack = SipStack(
+            ids=Ids(),
+            timers=TimerValues(),
+            local_for=lambda target: address,
+            towards_ue=TimerValues(t1=2.0, t2=16.0, t4=17.0),
+            is_from_ue=core.is_from_ue if isinstance(core, PCscf) else None,
+        )
         self._nodes[address] = Runtime(
             core=core, stack=stack, wire=_Wire(self, address), resolver=_Resolver(config.sip.hosts), askers=asks,
             wheel=wheel, clock=self.clock, log=_NodeLog(self, name),

@@ -215,7 +215,7 @@ def test_nothing_is_left(network: Any, phones: Any) -> None:
     invite, final = call(alice, bob)
     alice.in_dialog("BYE", invite, final)
     bob.answer(bob.requests("BYE")[-1], 200)
-    network.pass_time(70)
+    network.pass_time(135)  # Timer J towards the UE lasts 128 s
     for node in network._nodes.values():
         assert (node._stack.server_transactions, node._stack.client_transactions) == (0, 0)
         assert node._waiting == {}

@@ -31,3 +31,11 @@ def test_registration_that_ended_meanwhile_ends_at_once(world: Any, new_world: A
 
 def test_timer_of_nobody(world: Any) -> None:
     assert world.core.on_event(TimerFired("nobody's", world.now)) == []
+
+
+def test_the_side_of_a_request_is_known_before_it_is_looked_at(world: Any) -> None:
+    """PZ-01 24.229-7.7: its timers depend on it."""
+    assert world.core.is_from_ue(world.request("REGISTER"))
+    assert not world.core.is_from_ue(world.request("MESSAGE"))
+    world.registered()
+    assert world.core.is_from_ue(world.request("MESSAGE"))

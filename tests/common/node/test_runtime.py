@@ -24,8 +24,10 @@ from opencscf.common.events import Event, RequestReceived, Started, TimerFired
 from opencscf.common.ids import Ids
 from opencscf.common.node.clock import FakeClock, TimerWheel
 from opencscf.common.node.runtime import MAX_WAITING, Due, Reply, Runtime
+from opencscf.common.node.way_back import MAX_REMEMBERED
 from opencscf.common.sip.exchange import Target
 from opencscf.common.sip.flow import Flow, Hop, Transport
+from opencscf.common.sip.headers import Via
 from opencscf.common.sip.message import Message, Request, Response
 from opencscf.common.sip.parser import parse
 from opencscf.common.sip.stack import SipStack
@@ -58,6 +60,8 @@ class World:
         self.saves: list[tuple[Save, Reply]] = []
         self.lookups: list[tuple[str, Callable[[tuple[Hop, ...] | PeerUnavailable], None]]] = []
         self.avoided: list[Hop] = []
+        self.closed: set[int] = set()  # connections
+        self.sent_by: list[str] = []
         self.clock = FakeClock(1000.0)
         wheel: TimerWheel[Due] = TimerWheel(0.1, start=1000.0)
         stack = SipStack(ids=Ids(seed=1), timers=TimerValues(), local_for=lambda target: ("127.0.1.10", 5060))
@@ -71,10 +75,18 @@ class World:
         return self.decide(event)
 
     def send(self, data: bytes, target: Target) -> None:
-        self.sent.append((parse(data), target))
+        if data:
+            self.sent.append((parse(data), target))
+
+    def is_open(self, flow: Flow) -> bool:
+        return flow.connection not in self.closed
 
     def failed(self, hop: Hop) -> None:
         self.avoided.append(hop)
+
+    def lookup_sent_by(self, via: Via, callback: Callable[[tuple[Hop, ...] | PeerUnavailable], None]) -> None:
+        self.sent_by.append(via.sent_by)
+        callback((CORE, Hop(Transport.TCP, "127.0.1.13", 5060)) if via.host == "ue.test" else PeerUnavailable("x", "y"))
 
     def lookup(self, uri: SipUri, callback: Callable[[tuple[Hop, ...] | PeerUnavailable], None]) -> None:
         if uri.host == "slow.test":
@@ -403,3 +415,75 @@ def test_the_next_hop_is_tried_and_one_line_tells_why(world: World) -> None:
     assert (level, event) == ("warning", "next-target")
     assert (fields["peer"], fields["next"]) == ("127.0.1.12:5060/udp", "127.0.1.13:5060/udp")
     assert fields["reason"] == "cannot be reached"
+
+
+# ---------------------------------------------------------------------- responses whose connection is gone
+
+OVER_TCP = UE._replace(transport=Transport.TCP, remote=("127.0.2.1", 40000), connection=7)
+
+
+def over_tcp(sent_by: str) -> Request:
+    message = parse(bytes(request()).replace(b"UDP 127.0.2.1:5062", f"TCP {sent_by}".encode()))
+    assert isinstance(message, Request)
+    return message
+
+
+def ask_over_tcp(world: World, sent_by: str, flow: Flow = OVER_TCP) -> None:
+    """Answer 200 to a request whose connection closes meanwhile."""
+    message = over_tcp(sent_by)
+    world.decide = lambda event: []
+    world.runtime.receive(message, flow)
+    world.closed.add(7)
+    world.decide = lambda event: [Respond(message, 200)]
+    world.runtime.receive(request(number=2), UE)  # what makes the core answer
+
+
+@pytest.mark.parametrize(
+    ("sent_by", "port"),
+    [
+        pytest.param("127.0.2.1:5070", 5070, id="3261-18.2.2 the sent-by port"),
+        pytest.param("ue.test", 5060, id="3261-18.2.2 the default port"),
+    ],
+)
+def test_a_response_whose_connection_is_gone_takes_a_new_one(world: World, sent_by: str, port: int) -> None:
+    ask_over_tcp(world, sent_by)
+    assert [target for _, target in world.sent] == [Hop(Transport.TCP, "127.0.2.1", port)]
+    assert (world.statuses, world.sent_by) == ([200], [])
+
+
+def test_a_response_that_cannot_go_there_goes_where_its_sent_by_leads(world: World) -> None:
+    """RFC 3263 5, one address after the other."""
+    ask_over_tcp(world, "ue.test")
+    for _ in range(3):
+        target = world.sent[-1][1]
+        assert isinstance(target, Hop)
+        world.runtime.failed(target, "connection refused")
+    assert world.sent_by == ["ue.test"]
+    assert [target for _, target in world.sent] == [
+        Hop(Transport.TCP, "127.0.2.1", 5060),
+        CORE,
+        Hop(Transport.TCP, "127.0.1.13", 5060),
+    ]
+    assert len(world.runtime._way_back) == 0
+
+
+def test_a_response_that_can_go_nowhere_is_given_up(world: World) -> None:
+    ask_over_tcp(world, "nowhere.test")
+    world.runtime.failed(Hop(Transport.TCP, "127.0.2.1", 5060), "connection refused")
+    assert (world.statuses, len(world.runtime._way_back)) == ([200], 0)
+
+
+def test_a_response_to_a_closed_websocket_is_dropped(world: World) -> None:
+    """RFC 7118 5: only the client opens connections."""
+    ask_over_tcp(world, "ue.invalid", OVER_TCP._replace(transport=Transport.WS))
+    assert world.sent == []
+
+
+def test_the_responses_remembered_are_bounded(world: World) -> None:
+    way_back, response = world.runtime._way_back, Response.to_request(over_tcp("ue.test"), 200, to_tag="b")
+    for _ in range(MAX_REMEMBERED + 5):
+        way_back.send(b"", response, OVER_TCP)
+    assert len(way_back) == MAX_REMEMBERED
+    world.clock.advance(33)
+    way_back.send(b"", response, OVER_TCP)
+    assert len(way_back) == 1

@@ -14,6 +14,7 @@ from opencscf.common.node.runtime import Due, Runtime
 from opencscf.common.sip import headers, params, uri
 from opencscf.common.sip.exchange import Target
 from opencscf.common.sip.flow import Flow, Hop, Transport
+from opencscf.common.sip.headers import Via
 from opencscf.common.sip.message import Message, Request, Response
 from opencscf.common.sip.parser import parse
 from opencscf.common.sip.stack import SipStack
@@ -65,6 +66,12 @@ class Proxy:
 
     def failed(self, hop: Hop) -> None:
         pass
+
+    def is_open(self, flow: Flow) -> bool:
+        return True
+
+    def lookup_sent_by(self, via: Via, callback: Callable[[tuple[Hop, ...] | PeerUnavailable], None]) -> None:
+        callback((NEXT,))
 
     def lookup(self, uri: SipUri, callback: Callable[[tuple[Hop, ...] | PeerUnavailable], None]) -> None:
         self.looked_up.append(str(uri))

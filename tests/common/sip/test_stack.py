@@ -490,6 +490,62 @@ def test_an_ack_for_a_2xx_is_the_cores_and_forwarded_without_state(stack: Stack)
     assert (stack.server_transactions, stack.client_transactions) == (0, 0)
 
 
+def test_a_stateless_refusal_repeats_its_tag(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """3261-8.2.7: a retransmission gets the same To tag, another request another one."""
+    monkeypatch.setattr("opencscf.common.sip.stack.MAX_SERVER_TRANSACTIONS", 0)
+    first, again, other = [
+        sent(stack.receive(request("MESSAGE", branch=f"z9hG4bK{number}"), 0.0)) for number in (1, 1, 2)
+    ]
+    assert first.start_line == "SIP/2.0 503 Service Unavailable"
+    assert first.get("Retry-After")
+    assert first.to_tag == again.to_tag != other.to_tag
+    assert sent(Stack(ids=Ids(seed=2)).receive(request("MESSAGE", branch="z9hG4bK1"), 0.0)).to_tag != first.to_tag
+    assert (stack.server_transactions, stack.client_transactions) == (0, 0)
+
+
+def test_a_503_of_our_own_goes_out_as_it_is(stack: Stack) -> None:
+    """16.7 step 6 is about one that a next hop sent."""
+    received = request("MESSAGE")
+    stack.receive(received, 0.0)
+    effects = stack.respond(Respond(received, 503, headers=(("Retry-After", "5"),)))
+    assert sends(effects) == [("SIP/2.0 503 Service Unavailable", UE)]
+    assert sent(effects).get("Retry-After") == "5"
+
+
+def test_the_oldest_answers_are_forgotten_when_there_are_too_many(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opencscf.common.sip.stack.MAX_ANSWERED", 2)
+    for number in range(3):
+        received = request("MESSAGE", branch=f"z9hG4bK{number}")
+        stack.receive(received, 0.0)
+        stack.respond(Respond(received, 200))
+    assert stack.server_transactions == 2
+    assert [
+        type(stack.receive(request("MESSAGE", branch=f"z9hG4bK{number}"), 1.0)[0]).__name__ for number in range(3)
+    ] == ["ToCore", "Send", "Send"]
+
+
+UE_SIDE = TimerValues(t1=2.0, t2=16.0, t4=17.0)
+
+
+@pytest.mark.parametrize(
+    ("is_from_ue", "target", "delays"),
+    [
+        pytest.param(True, CORE, [14.0, 0.5, 128.0], id="PZ-01 24.229-7.7 from the UE to the core"),
+        pytest.param(False, UE, [3.5, 2.0, 32.0], id="PZ-01 24.229-7.7 from the core to the UE"),
+    ],
+)
+def test_timers_follow_the_side(is_from_ue: bool, target: Target, delays: list[float]) -> None:  # noqa: FBT001
+    """Of the 100 and of Timer J towards the sender, and of Timer E towards the next hop."""
+    stack = Stack(towards_ue=UE_SIDE, is_from_ue=lambda _: is_from_ue)
+    received = request("MESSAGE")
+    effects = stack.receive(received, 0.0)
+    effects += forward(received, stack, target)
+    effects += stack.receive(answer(sent(effects), 200), 0.1)
+    assert [e.delay_s for e in effects if isinstance(e, StartStackTimer)] == delays
+
+
 def test_max_forwards_exhausted(stack: Stack) -> None:
     received = request("MESSAGE")
     received.set("Max-Forwards", "0")

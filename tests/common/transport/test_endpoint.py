@@ -24,6 +24,28 @@ def test_a_flow_leaves_where_it_came_in(run: Any, listen: Any, options: Any) -> 
     run(scenario())
 
 
+def test_a_flow_is_open_as_long_as_its_connection(run: Any, listen: Any, options: Any) -> None:
+    """3261-18.2.2: then a response takes another way."""
+
+    async def scenario() -> None:
+        async with listen() as near:
+            host, port = near.address
+            _, writer = await asyncio.open_connection(host, port)
+            writer.write(bytes(options))
+            _, flow = await near.received.get()
+            assert near.endpoint.is_open(flow)
+            assert near.endpoint.is_open(Flow(Transport.UDP, near.address, (host, 5062)))
+            assert not near.endpoint.is_open(Flow(Transport.WS, near.address, (host, 5062)))
+            writer.close()
+            await writer.wait_closed()
+            for _ in range(500):
+                if near.endpoint.is_open(flow):
+                    await asyncio.sleep(0.01)
+            assert not near.endpoint.is_open(flow)
+
+    run(scenario())
+
+
 def test_a_hop_leaves_from_a_listener_of_its_transport_and_ip_version(run: Any, listen: Any) -> None:
     async def scenario() -> None:
         async with listen("127.0.0.1", "::1") as heard:
