@@ -737,6 +737,67 @@ head_get_all(Head *self, PyObject *text)
     return values;
 }
 
+/* White space as str.strip knows it, of ASCII. */
+static inline int
+is_space(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r') || (c >= 0x1c && c <= 0x1f);
+}
+
+/* Split an ASCII text at its commas, of which each separates two elements; None if that is Python's to say. */
+static PyObject *
+plain_elements(const char *at, Py_ssize_t length)
+{
+    const char *end = at + length;
+    PyObject *elements = PyList_New(0);
+    while (elements) {
+        const char *comma = memchr(at, ',', (size_t)(end - at)), *stop = comma ? comma : end;
+        Py_ssize_t open = 0;
+        for (const char *c = at; c < stop; c++)
+            open += *c == '<' ? 1 : *c == '>' ? -1 : 0;
+        if (open != 0) { /* the comma may be inside a URI */
+            Py_DECREF(elements);
+            Py_RETURN_NONE;
+        }
+        const char *last = stop;
+        while (at < last && is_space(*at))
+            at++;
+        while (last > at && is_space(last[-1]))
+            last--;
+        PyObject *element = PyUnicode_FromStringAndSize(at, last - at);
+        if (!element || PyList_Append(elements, element) < 0)
+            Py_CLEAR(elements);
+        Py_XDECREF(element);
+        if (!comma)
+            break;
+        at = comma + 1;
+    }
+    return elements;
+}
+
+/* Take a comma-separated list apart (7.3.1), as split_elements does. */
+static PyObject *
+elements_of(PyObject *value)
+{
+    if (PyUnicode_IS_ASCII(value)) {
+        const char *octets = PyUnicode_DATA(value);
+        Py_ssize_t length = PyUnicode_GET_LENGTH(value);
+        if (!memchr(octets, '"', (size_t)length)) {
+            PyObject *elements = plain_elements(octets, length);
+            if (elements != Py_None)
+                return elements;
+            Py_DECREF(elements);
+        }
+    }
+    return PyObject_CallOneArg(split_elements, value);
+}
+
+static inline int
+has_comma(PyObject *value)
+{
+    return PyUnicode_FindChar(value, ',', 0, PyUnicode_GET_LENGTH(value), 1) >= 0;
+}
+
 static PyObject *
 head_values(Head *self, PyObject *text)
 {
@@ -746,12 +807,12 @@ head_values(Head *self, PyObject *text)
         PyObject *value = PyList_GET_ITEM(values, i);
         if (PyUnicode_GET_LENGTH(value) == 0)
             continue;
-        if (PyUnicode_FindChar(value, ',', 0, PyUnicode_GET_LENGTH(value), 1) == -1) {
+        if (!has_comma(value)) {
             if (PyList_Append(elements, value) < 0)
                 Py_CLEAR(elements);
             continue;
         }
-        PyObject *found = PyObject_CallOneArg(split_elements, value);
+        PyObject *found = elements_of(value);
         PyObject *joined = found ? PySequence_InPlaceConcat(elements, found) : NULL;
         Py_XDECREF(found);
         Py_SETREF(elements, joined);
@@ -912,6 +973,11 @@ one_value(Head *head, Field *field)
         Py_DECREF(cseq);
     }
     PyObject *text = Py_XNewRef(value_of(line));
+    if (text && field->name == VIA && has_comma(text)) {
+        PyObject *elements = elements_of(text);
+        Py_SETREF(text, elements ? Py_NewRef(PyList_GET_ITEM(elements, 0)) : NULL);
+        Py_XDECREF(elements);
+    }
     PyObject *value = text ? PyObject_CallOneArg(field->parse, text) : NULL;
     Py_XDECREF(text);
     return value;
@@ -1366,13 +1432,16 @@ head_remove(Head *self, PyObject *text)
 static PyObject *
 head_remove_all(Head *self, PyObject *canonical_names)
 {
+    int is_framed_anew = 0;
     for (Py_ssize_t i = 0; i < self->count;) {
         Name name = {Py_NewRef(self->lines[i].name), self->lines[i].is_known ? known_names : NULL};
         int is_in = PySet_Contains(canonical_names, name.text);
+        if (is_in == 1 && name.text == CONTENT_LENGTH) { /* which comes back at the end */
+            is_in = !is_framed_anew;
+            is_framed_anew = 1;
+        }
         int failed = is_in < 0 || (is_in && remove_named(self, &name) < 0);
-        if (is_in == 1 && name.text == CONTENT_LENGTH)
-            i++; /* it is back */
-        else if (is_in == 0)
+        if (!is_in)
             i++;
         Py_DECREF(name.text);
         if (failed)
@@ -1392,11 +1461,11 @@ replace_first(Head *self, const Name *name, PyObject *replacement)
     if (!value)
         return -1;
     PyObject *left = NULL; /* what the line will say */
-    if (PyUnicode_FindChar(value, ',', 0, PyUnicode_GET_LENGTH(value), 1) == -1) {
+    if (!has_comma(value)) {
         left = Py_XNewRef(replacement);
     } else {
         PyObject *owned = Py_NewRef(value);
-        PyObject *elements = PyObject_CallOneArg(split_elements, owned);
+        PyObject *elements = elements_of(owned);
         Py_DECREF(owned);
         int failed = !elements || PyList_SetSlice(elements, 0, 1, NULL) < 0
             || (replacement && PyList_Insert(elements, 0, replacement) < 0);

@@ -228,7 +228,7 @@ class Head:
 
     # What a message is known by
 
-    via = Required("via", lambda text: Via.parse(split_elements(text)[0]))  # the topmost one
+    via = Required("via", lambda text: Via.parse(split_elements(text)[0] if "," in text else text))  # the topmost one
     from_ = Required("from", NameAddr.parse)
     to = Required("to", NameAddr.parse)
     call_id = Required("call-id", parse_call_id)
@@ -463,6 +463,7 @@ def _refuse_line_ends(text: str) -> None:
 scanner: Final = twin("opencscf.common.sip._scan")  # the C twin, if it was built
 if not TYPE_CHECKING and scanner is not None:
     scanner.use_transaction_key(transaction_key)
-    for _name in ("via", "from_", "to", "call_id", "cseq"):
+    scanner.Head.via = scanner.Required("via", Via.parse)  # of the first element
+    for _name in ("from_", "to", "call_id", "cseq"):
         setattr(scanner.Head, _name, scanner.Required(vars(Head)[_name].name, vars(Head)[_name].parse))
     Head, Required, Optional, Many = scanner.Head, scanner.Required, scanner.Optional, scanner.Many

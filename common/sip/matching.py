@@ -70,7 +70,7 @@ class TransactionTable(Generic[C, S]):
 
     def find_client(self, message: Message) -> C | None:
         """Find whom a response belongs to (17.1.3), or our own request: a CANCEL shares its INVITE's branch."""
-        return self._clients.get((message.via.branch, message.cseq.method))
+        return self._clients.get((message.branch, message.cseq.method))
 
     def find_server(self, message: Message) -> S | None:
         """Find whom a retransmission, an ACK to a failure or a response on its way back belongs to (17.2.3)."""
