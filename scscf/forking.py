@@ -68,7 +68,8 @@ class InTurn:
         if best.status == 430:  # RFC 5626 11.5: between edge proxy and us
             return Respond(self.request, 480)
         if best.status == 503:  # RFC 3261 16.7 step 6
-            return Respond(self.request, 500, "Next hop unavailable")
+            wait = best.get("Retry-After")
+            return Respond(self.request, 500, "Next hop unavailable", () if wait is None else (("Retry-After", wait),))
         return Relay(best)
 
 

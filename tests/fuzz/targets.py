@@ -5,6 +5,7 @@ Any other exception, and any broken promise, is a finding. `seeds` gives each ta
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +18,13 @@ from opencscf.common.errors import ParseError
 from opencscf.common.ids import Ids
 from opencscf.common.ims.aka import AuthVector
 from opencscf.common.ims.register import Register
-from opencscf.common.sip import digest, proxy
+from opencscf.common.sip import digest, preferences, proxy, session_timer
 from opencscf.common.sip.headers import Challenge, Credentials, NameAddr, Via
 from opencscf.common.sip.message import Message, Request, Response
 from opencscf.common.sip.parser import FramingLost, Malformed, StreamParser, parse, parse_for_rejection
 from opencscf.common.sip.sdp import SessionDescription
 from opencscf.common.sip.uri import SipUri, parse_uri
+from opencscf.common.transport.stun import binding_response
 from opencscf.diameter import codec, cx, rx
 from opencscf.diameter.codec import DiameterMessage, StreamDecoder
 from opencscf.diameter.dictionary import SESSION_ID
@@ -239,6 +241,29 @@ def user_profile(data: bytes) -> None:
     assert UserProfile.from_json(profile.to_json()) == profile
 
 
+def stun(data: bytes) -> None:
+    """Answer a datagram that may be a keep-alive."""
+    answer = binding_response(data, ("2001:db8::1", 5060))
+    if answer is not None:
+        assert len(answer) <= 2.5 * len(data)
+        assert answer[4:20] == data[4:20]
+
+
+def wishes(data: bytes) -> None:
+    """Read what a caller wants of a call, and which of two contacts he reaches: the last lines are these."""
+    lines = _text(data).replace("\r", "").split("\n")
+    names = itertools.cycle(("Accept-Contact", "Reject-Contact", "Request-Disposition", "Session-Expires", "Min-SE"))
+    headers = [(name, line) for name, line in zip(names, lines, strict=False) if line]
+    request = Request.new("INVITE", "sip:bob@ims.test", headers)
+    assert len(preferences.directives(request)) <= 6
+    contacts = [NameAddr.parse(line) for line in lines[-2:]]
+    chosen = preferences.choose(request, contacts, lambda contact: contact)
+    assert all(contact in contacts for contact in chosen)
+    asked = session_timer.ask(request, interval_s=1800, min_s=90)
+    if isinstance(asked, session_timer.Asked):
+        assert asked.interval_s >= 90
+
+
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
@@ -252,6 +277,8 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "digest": digest_header,
     "diameter": diameter,
     "user-profile": user_profile,
+    "stun": stun,
+    "wishes": wishes,
 }
 
 
@@ -282,6 +309,18 @@ def seeds(name: str) -> list[bytes]:
             return sorted({*lines, b'Digest username="a@b", realm="b", nonce="AAAA", qop=auth-int, nc=01, auts=""'})
         case "diameter":
             return _diameter_seeds()
+        case "stun":
+            header = b"\0\1%b\x21\x12\xa4\x42" + bytes(12)
+            unknown, fingerprint = b"\0\x24\0\4" + bytes(4), b"\x80\x28\0\4" + bytes(4)
+            return [header % b"\0\0", header % b"\0\x08" + unknown, header % b"\0\x10" + unknown + fingerprint]
+        case "wishes":
+            contacts = b'\n<sip:a@h>;audio;methods="INVITE,BYE";q=0.2\n<sip:b@h>;+n="!#-4:+5.1",description="<PC>"'
+            wanted = (
+                b"*;audio;require\n*;video\nno-fork,parallel\n1800;refresher=uac\n90",
+                b'*;+n="#>=5";explicit',
+                b"*",
+            )
+            return [want + contacts for want in wanted]
         case _:
             return [path.read_bytes() for path in sorted(PROFILES.glob("*.xml"))]
 
