@@ -139,11 +139,12 @@ def visited_network_id(network: str) -> str:
 
 def visited_networks(message: Message) -> list[str]:
     """Read P-Visited-Network-ID (RFC 7315 4.3): the networks' names without quotes."""
-    networks = []
-    for text in message.values("P-Visited-Network-ID"):
-        match = _NETWORK.fullmatch(text)
-        networks.append(unquote(match[1].strip()) if match else text.partition(";")[0].strip())
-    return networks
+    return [_network(text) for text in message.values("P-Visited-Network-ID")]
+
+
+def _network(text: str) -> str:
+    match = _NETWORK.fullmatch(text)
+    return unquote(match[1].strip()) if match else text.partition(";")[0].strip()
 
 
 def access_networks(message: Message) -> list[AccessNetworkInfo]:

@@ -128,22 +128,26 @@ def response(
 
     An empty method makes it the rspauth of Authentication-Info (3.5). ParseError 400 for an unknown algorithm or qop.
     """
+    algorithm = algorithm.lower()
+    h = _HASHES.get(algorithm)
+    if h is None:
+        raise ParseError("unknown digest algorithm")
     secret = ha1
     if secret is None:
-        secret = _hash(algorithm, _encoded(f"{username}:{realm}:") + (password or b""))
-    if algorithm.lower().endswith(_SESSION):
-        secret = _hash(algorithm, _encoded(f"{secret}:{nonce}:{cnonce}"))
+        secret = h(_encoded(f"{username}:{realm}:") + (password or b""))
+    if algorithm.endswith(_SESSION):
+        secret = h(_encoded(f"{secret}:{nonce}:{cnonce}"))
     a2 = f"{method}:{uri}"
     match qop.lower():
         case "":  # a server of RFC 2069
-            return _hash(algorithm, _encoded(f"{secret}:{nonce}:{_hash(algorithm, _encoded(a2))}"))
+            return h(_encoded(f"{secret}:{nonce}:{h(_encoded(a2))}"))
         case "auth":
             pass
         case "auth-int":
-            a2 = f"{a2}:{_hash(algorithm, entity_body)}"
+            a2 = f"{a2}:{h(entity_body)}"
         case _:
             raise ParseError("unknown qop")
-    return _hash(algorithm, _encoded(f"{secret}:{nonce}:{nc}:{cnonce}:{qop}:{_hash(algorithm, _encoded(a2))}"))
+    return h(_encoded(f"{secret}:{nonce}:{nc}:{cnonce}:{qop}:{h(_encoded(a2))}"))
 
 
 def verify(

@@ -207,7 +207,7 @@ class NameAddr(NamedTuple):
     def expires(self) -> int | None:
         """The expires parameter in seconds (20.10)."""
         value = self.params.get("expires")
-        return parse_expires(value) if value is not None else None
+        return None if value is None else parse_expires(value)
 
     def get(self, name: str) -> str | None:
         """Return a header field parameter without its quotes; "" if it has no value, None if it is absent."""
@@ -221,7 +221,8 @@ class NameAddr(NamedTuple):
     @property
     def sip_uri(self) -> SipUri:
         """The URI; ParseError 416 if it is neither sip nor sips."""
-        return SipUri.parse(self.uri)
+        uri = parse_uri(self.uri)
+        return uri if isinstance(uri, SipUri) else SipUri.parse(self.uri)
 
     def with_param(self, name: str, value: str | None = None) -> NameAddr:
         """Return a copy with a header field parameter set; the value is written as it is given."""
@@ -321,9 +322,11 @@ _parse_all_cached = lru_cache(CACHED_LISTS)(_parse_all)
 
 def parse_expires(text: str) -> int:
     """Read a number of seconds; malformed ones count as an hour, too large ones as the largest (20.10, 20.19)."""
-    if not (text.isascii() and text.isdecimal()):
+    if not (text.isdecimal() and text.isascii()):
         return MALFORMED_EXPIRES_S
-    return min(int(text), MAX_EXPIRES_S) if len(text) <= 10 else MAX_EXPIRES_S
+    if len(text) <= 9:
+        return int(text)
+    return min(int(text), MAX_EXPIRES_S) if len(text) == 10 else MAX_EXPIRES_S
 
 
 def parse_call_id(text: str) -> str:

@@ -23,6 +23,7 @@ PLAIN_PARAMS: Final = rf'(?:;[{TOKEN_CHARS}]++(?:=(?:{_VALUE}++|"[^"\\;]*+"))?)*
 _PLAIN: Final = re.compile(PLAIN_PARAMS, re.ASCII)
 _PARAM: Final = re.compile(rf"\s*;\s*([{TOKEN_CHARS}]++)\s*(?:=\s*({QUOTED}|{_VALUE}*+)\s*)?", re.DOTALL | re.ASCII)
 _ELEMENT: Final = re.compile(rf'(?:[^,"<]++|{QUOTED}|<[^>]*+>)*', re.DOTALL)
+_COMMA_IN_URI: Final = re.compile(r"<[^<>,]*+(?:,|\Z)")  # or one without end
 _QUOTED_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
 _NEEDS_ESCAPE: Final = re.compile(r'(["\\])')
 
@@ -119,10 +120,8 @@ def split_elements(text: str) -> list[str]:
     """Take a comma-separated list apart, with respect for quoted strings and `<URIs>` (RFC 3261 7.3.1)."""
     if "," not in text:
         return [text]
-    if '"' not in text:
-        parts = text.split(",")
-        if "<" not in text or all(part.count("<") == part.count(">") for part in parts):  # no comma inside a URI
-            return [part.strip() for part in parts]
+    if '"' not in text and ("<" not in text or not _COMMA_IN_URI.search(text)):
+        return [part.strip() for part in text.split(",")]
     elements = []
     position = -1
     while position < len(text):

@@ -97,3 +97,17 @@ def test_any_text_is_parameters_or_a_parse_error(text: str) -> None:
     except ParseError:
         return
     assert parse_params(str(params)) == params
+
+
+@given(st.text("a<>, ", max_size=12))
+def test_quick_split_agrees_with_the_general_one(text: str) -> None:
+    """A quoted string anywhere takes the general way."""
+
+    def split(whole: str) -> list[str] | None:
+        try:
+            return split_elements(whole)
+        except ParseError:
+            return None
+
+    general = split(f'{text},"q"')
+    assert split(f"{text},a") == (general and [*general[:-1], "a"])
