@@ -1275,17 +1275,29 @@ head_transaction_id(Head *self, void *closure)
 {
     if (self->transaction)
         return Py_NewRef(self->transaction);
-    PyObject *cseq = PyObject_GetAttrString((PyObject *)self, "cseq");
-    PyObject *method = cseq ? PyObject_GetAttrString(cseq, "method") : NULL;
-    Py_XDECREF(cseq);
-    if (!method)
-        return NULL;
     Span span = {NULL, 0};
-    span.data = PyUnicode_AsUTF8AndSize(method, &span.length);
+    PyObject *method = NULL;
+    const char *octets;
+    Py_ssize_t length;
+    long long number;
+    Line *line = first_of(self, CSEQ);
+    int is_plain = line ? plain_value(line, &octets, &length) : 0;
+    if (is_plain < 0)
+        return NULL;
+    if (!is_plain || !read_cseq(octets, length, &number, &span.data, &span.length)) {
+        PyObject *cseq = PyObject_GetAttrString((PyObject *)self, "cseq"); /* which tells what is wrong */
+        method = cseq ? PyObject_GetAttrString(cseq, "method") : NULL;
+        Py_XDECREF(cseq);
+        span.data = method ? PyUnicode_AsUTF8AndSize(method, &span.length) : NULL;
+        if (!span.data) {
+            Py_XDECREF(method);
+            return NULL;
+        }
+    }
     if (span.length == 3 && memcmp(span.data, "ACK", 3) == 0)
         span = (Span){"INVITE", 6};
-    PyObject *key = span.data ? key_of(self, span) : NULL;
-    Py_DECREF(method);
+    PyObject *key = key_of(self, span);
+    Py_XDECREF(method);
     Py_XSETREF(self->transaction, Py_XNewRef(key));
     return key;
 }
