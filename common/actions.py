@@ -11,11 +11,12 @@ questions and returns its last actions; the runtime, or a test, drives it by han
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator, Hashable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from opencscf.common.sip.flow import Flow
 from opencscf.common.sip.message import Request, Response
+from opencscf.common.values import value
 
 A = TypeVar("A")
 
@@ -29,7 +30,7 @@ class Question(Generic[A]):
         return (yield self)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Respond:
     """Answer a received request from here (RFC 3261 8.2.6)."""
 
@@ -41,14 +42,14 @@ class Respond:
     content_type: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Relay:
     """Send a response on towards its request's origin; its topmost Via names the server transaction (16.7 step 9)."""
 
     response: Response
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Branch:
     """One copy of a request on its way out: Route and Request-URI are final, our own Via is not yet on it.
 
@@ -59,7 +60,7 @@ class Branch:
     flow: Flow | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RecordRoute:
     """Stay on the path of the dialog (16.6 step 4); the user parts are what this node will know the sides by.
 
@@ -74,7 +75,7 @@ class RecordRoute:
 ResponseHandler: TypeAlias = "Callable[[Response, float], Outcome]"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Forward:
     """Proxy a request statefully (clause 16), to several targets in parallel if there are several branches.
 
@@ -89,7 +90,7 @@ class Forward:
     on_response: ResponseHandler | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FinalResponse(Question[Response]):
     """Forward a request and wait for the final response it gets (16.7), own Via removed, not yet relayed.
 
@@ -100,7 +101,7 @@ class FinalResponse(Question[Response]):
     forward: Forward
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Save(Question[None]):
     """Make a record durable; `await` returns once it is on disk. `value` is made of JSON types; None deletes it."""
 
@@ -109,7 +110,7 @@ class Save(Question[None]):
     value: dict[str, Any] | None  # JSON: what a record holds is its owner's business
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SetTimer:
     """Tell the core `TimerFired(key)` in `delay_s` seconds (in steps of 0.1 s). Nothing cancels timers: check state."""
 
@@ -117,7 +118,7 @@ class SetTimer:
     delay_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Report:
     """Tell the operator what happened: a lower-case event name and its fields, logged at `level`."""
 
@@ -126,7 +127,7 @@ class Report:
     level: str = "info"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Procedure:
     """A coroutine to run, one at a time per `key` (None: at once); `request` is what an unforeseen fault answers."""
 
@@ -135,7 +136,7 @@ class Procedure:
     request: Request | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Start:
     """Begin a procedure that nobody waits for."""
 

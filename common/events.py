@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from opencscf.common.actions import Outcome
 from opencscf.common.sip.message import Request
+from opencscf.common.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Started:
     """The node runs: the time has come to set the timers of what was restored from the store."""
 
     now: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RequestReceived:
     """A request that is no retransmission, no CANCEL and no ACK to a failure: those the transactions absorb."""
 
@@ -25,7 +25,7 @@ class RequestReceived:
     now: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TimerFired:
     """A timer that the core set with `SetTimer` has ended."""
 

@@ -21,12 +21,12 @@ class Ids:
 
     def __init__(self, seed: int | None = None) -> None:
         self._random = random.Random(seed) if seed is not None else None  # noqa: S311 - tests only
-        self._start = self._bits(64)
+        self._start = f"{self._bits(64):x}."
         self._counter = count(1)
 
     def branch(self) -> str:
         """A Via branch with the magic cookie."""
-        return f"{MAGIC_COOKIE}{self._start:x}.{next(self._counter):x}"
+        return f"{MAGIC_COOKIE}{self._start}{next(self._counter):x}"
 
     def tag(self) -> str:
         """A From or To tag: at least 32 bits of randomness (RFC 3261 19.3)."""
@@ -34,7 +34,7 @@ class Ids:
 
     def unique(self) -> str:
         """A name that nobody else makes, of letters, digits and a dot, but that can be guessed: an ICID."""
-        return f"{self._start:x}.{next(self._counter):x}"
+        return f"{self._start}{next(self._counter):x}"
 
     def token(self) -> str:
         """A name that nobody can guess, of letters and digits: a Path token, a Call-ID."""

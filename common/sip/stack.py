@@ -522,11 +522,21 @@ def note_source(request: Request) -> Target:
     via, key = request.via, request.transaction_id
     host, port = flow.remote
     if via.has_rport:
-        request.replace_via(via.with_params(received=host, rport=port))
+        _fill_rport(request, via, host, port)
     elif via.host != host:
         request.replace_via(via.with_params(received=host))
     request.assign_to(key)  # which this does not change
     return _response_target(via, flow)
+
+
+def _fill_rport(request: Request, via: Via, host: str, port: int) -> None:
+    """Write received and rport into a Via that asks for them: into its text, as long as there is nothing odd in it."""
+    text = request.get("Via") or ""
+    before, found, after = text.partition(";rport")
+    if not found or (after and after[0] != ";") or "received" in text.lower() or "," in text or '"' in text:
+        request.replace_via(via.with_params(received=host, rport=port))
+    else:
+        request.replace_first_value("Via", f"{before};rport={port}{after};received={host}")
 
 
 def response_target(request: Request, flow: Flow) -> Target:

@@ -177,6 +177,29 @@ def test_via_gets_received_and_rport(stack: Stack) -> None:
     assert effect.request.via.rport == 5062
 
 
+@pytest.mark.parametrize(
+    "params",
+    [
+        ";rport",
+        ";rport;x=y",
+        ";RPORT",
+        ";rport=1",
+        ";rport;received=192.0.2.9",
+        ';x="a,b;rport";rport',
+        ";rportx;rport",
+    ],
+)
+def test_via_gets_received_and_rport_whatever_else_it_has(stack: Stack, params: str) -> None:
+    """SP-10 RFC 3581 4."""
+    received = parse(bytes(request("OPTIONS")).replace(b";rport", params.encode()))
+    received.flow = UE
+    stack.receive(received, 0.0)
+    via = received.via
+    assert (via.received, via.rport, via.branch) == ("127.0.2.1", 5062, "z9hG4bKue1")
+    assert str(via).lower().count("rport=") == 1
+    assert received.transaction_id == request("OPTIONS").transaction_id
+
+
 def test_without_rport_the_answer_goes_to_the_sent_by_port(stack: Stack) -> None:
     received = request("OPTIONS", rport=False)
     received.flow = UE._replace(remote=("127.0.2.1", 40000))
