@@ -45,7 +45,8 @@ class GarbageCollection:
 
     @staticmethod
     def resume() -> None:
-        """Let Python decide again."""
+        """Let Python decide again, but about new things only: to look at all others would hold up the end."""
+        gc.freeze()
         gc.enable()
 
     def _is_quiet(self) -> bool:

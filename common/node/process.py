@@ -248,7 +248,7 @@ async def _serve_sip(
     )
     ticker = _Every(loop, TICK_S, runtime.tick)
     flusher = _Every(loop, FLUSH_S, log.flush)
-    watcher = _Every(loop, INTERVAL_S, lambda: _watch(overload, context))
+    watcher = _Every(loop, INTERVAL_S, lambda: _watch(overload, context.clock.now(), log))
     runtime.start()
     listening = _Listening(log)
     await endpoint.start(
@@ -336,13 +336,13 @@ class _Every:
         self._call()
 
 
-def _watch(overload: Overload, context: Context) -> None:
+def _watch(overload: Overload, now: float, log: Log) -> None:
     """See whether there is too much to do, and tell when that begins and ends."""
-    news = overload.update(context.clock.now())
+    news = overload.update(now)
     if isinstance(news, Begun):
-        context.log.warning("overload-begins", delay_ms=round(news.delay_s * 1000))
+        log.warning("overload-begins", delay_ms=round(news.delay_s * 1000))
     elif isinstance(news, Ended):
-        context.log.info("overload-ends", seconds=round(news.seconds, 1), refused=news.refused, admitted=news.admitted)
+        log.info("overload-ends", seconds=round(news.seconds, 1), refused=news.refused, admitted=news.admitted)
 
 
 async def _wait_for_peers(clients: Sequence[Client], stopped: asyncio.Event) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import io
 import json
 import re
 import signal
@@ -11,8 +12,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TypeAlias
+from unittest.mock import ANY
 
 import pytest
+
+from opencscf.common.node.clock import FakeClock
+from opencscf.common.node.log import Log
+from opencscf.common.node.overload import Overload
+from opencscf.common.node.process import _watch
+from opencscf.common.node.settings import OverloadSettings
 
 PROGRAM = '''
 import asyncio, sys
@@ -178,6 +186,19 @@ def read_line(stream: IO[str] | None) -> str:
     return stream.readline()
 
 
+def test_an_overload_is_two_lines() -> None:
+    stream = io.StringIO()
+    log, overload = Log("small", FakeClock(), stream=stream), Overload(OverloadSettings(), 0.0)
+    for tenth in range(1, 300):
+        overload.note_delay(0.4 if tenth < 50 else 0.0)
+        _watch(overload, tenth / 10, log)
+        if tenth == 20:
+            assert stream.getvalue().endswith("Z warning overload-begins  node=small delay_ms=400\n")
+    _, end = stream.getvalue().splitlines()
+    assert " info overload-ends  node=small seconds=" in end
+    assert end.endswith("refused=0 admitted=0")
+
+
 def free_address() -> Address:
     """Find a port that is free for UDP and TCP."""
     while True:
@@ -200,6 +221,7 @@ def test_a_node_serves_until_it_is_told_to_stop(small: Small) -> None:
         assert "X-Count: 2" in small.ask(kind=socket.SOCK_STREAM, branch="2")
         code, status = small.status()
         assert (code, status["node"], status["status"], status["count"]) == (200, "small", "ok", 2)
+        assert status["overload"] == {"overloads": 0, "refused": 0, "refusing": 0.0, "delay_ms": ANY}
         process.send_signal(signal.SIGTERM)
         assert process.communicate(timeout=10)[1].split(" info ")[1:] == ["stopping  node=small\n"]
         assert process.returncode == 0
