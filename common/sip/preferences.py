@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MAX_PREFERENCES: Final = 32  # of one kind in a request: each is compared with each contact
 MAX_RANGES: Final = 8  # negations and ranges of one tag; further ones are not looked at
 CACHED_CONTACTS: Final = 4096
 
@@ -107,8 +108,7 @@ def choose(request: Request, targets: Sequence[T], contact_of: Callable[[T], Nam
             return list(targets)
         accepted, rejected = [_Preference(_implied(request), is_required=True)], []
     else:
-        accepted = [_preference(value) for value in request.values("Accept-Contact")]
-        rejected = [_preference(value) for value in request.values("Reject-Contact")]
+        accepted, rejected = _preferences(request, "Accept-Contact"), _preferences(request, "Reject-Contact")
     ordered: list[tuple[float, float, T]] = []
     for target in targets:
         contact = contact_of(target)
@@ -186,6 +186,13 @@ def _implied(request: Request) -> Predicate:
     if event:
         predicate["sip.events"] = _values(event.partition(";")[0].strip())
     return predicate
+
+
+def _preferences(request: Request, name: str) -> list[_Preference]:
+    values = request.values(name)
+    if len(values) > MAX_PREFERENCES:
+        raise ParseError("too many caller preferences")
+    return [_preference(value) for value in values]
 
 
 def _preference(text: str) -> _Preference:

@@ -226,6 +226,13 @@ def test_the_capabilities_of_a_contact() -> None:
 
 
 @pytest.mark.parametrize("header", ["Accept-Contact", "Reject-Contact"])
+def test_a_caller_has_not_any_number_of_preferences(header: str) -> None:
+    assert chosen({"y": "audio"}, (header, ", ".join(["*;video"] * 32))) == ["y"]
+    with pytest.raises(ParseError):
+        chosen({"y": "audio"}, (header, ", ".join(["*;video"] * 33)))
+
+
+@pytest.mark.parametrize("header", ["Accept-Contact", "Reject-Contact"])
 def test_a_preference_begins_with_a_star(header: str) -> None:
     """RFC 3841 10."""
     with pytest.raises(ParseError):
