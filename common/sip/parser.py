@@ -215,8 +215,10 @@ def _parse_head(head: bytes) -> tuple[Request | Response, int | None]:
     if "\0" in text and _BARE_NUL.search(text):
         raise ParseError("a NUL in the header fields")
     try:
-        names = [KNOWN[line[: line.index(":")]] for line in lines]
-    except (KeyError, ValueError):  # a name that is seldom seen, a folded line, or a fault
+        names = [KNOWN[line.partition(":")[0]] for line in lines if ":" in line]
+    except KeyError:
+        names = []
+    if len(names) < len(lines):  # a name that is seldom seen, a folded line, or a fault
         start, *lines = _LINE_END.split(text)
         names = [_name(line) for line in lines]
     if len(lines) > MAX_HEADERS:
