@@ -111,7 +111,7 @@ class _Running:
 class _Search:
     """A request that is to be forwarded, and the targets found for its branches so far."""
 
-    __slots__ = ("forward", "missing", "request", "running", "targets")
+    __slots__ = ("forward", "is_late", "missing", "request", "running", "targets")
 
     def __init__(self, forward: Forward, running: _Running | None) -> None:
         self.forward = forward
@@ -119,6 +119,7 @@ class _Search:
         self.running = running
         self.targets: list[Targets] = [(branch.flow,) if branch.flow else () for branch in forward.branches]
         self.missing = self.targets.count(())
+        self.is_late = False  # not all of them were found at once
 
 
 class _Decision(NamedTuple):
@@ -317,16 +318,18 @@ class Runtime:
             if uri is not None:
                 self._resolver.lookup(uri, partial(self._found, search, index))
         if search.missing:
+            search.is_late = True
             self._resolving.add(search.request.transaction_id)
+        else:
+            self._forward_to(forward, search.targets, running)
 
     def _found(self, search: _Search, index: int, result: tuple[Hop, ...] | PeerUnavailable) -> None:
         if isinstance(result, PeerUnavailable):
             self._log.event("warning", "unresolved", peer=result.peer, reason=result.reason)
         search.targets[index] = result
         search.missing -= 1
-        if not search.missing:
-            if self._resolving:
-                self._resolving.discard(search.request.transaction_id)
+        if search.is_late and not search.missing:
+            self._resolving.discard(search.request.transaction_id)
             self._guarded(search.request, self._forward_to, search.forward, search.targets, search.running)
 
     def _forward_to(self, forward: Forward, targets: list[Targets], running: _Running | None) -> None:
