@@ -88,6 +88,7 @@ class Exchange:
     def release(self) -> None:
         """Let go of all that is of no use when nothing but the answer's retransmission is left to do."""
         self.request = self.context = self.handler = self.record_route = self.legs = None
+        self.to_tag = ""
 
     # What the server transaction wants and tells
 
