@@ -62,7 +62,7 @@ def on_request(pcscf: PcscfState, request: Request, now: float) -> Outcome:
         return _within_dialog(pcscf, request, edited, token, now, is_from_ue=side == UE_SIDE)
     if name and side != UE_SIDE:
         return _to_ue(pcscf, request, edited, name, is_outbound=routes[0].params.has("ob"))
-    if request.method == "OPTIONS" and _is_for_us(pcscf, edited):
+    if _is_for_us(pcscf, edited):
         return answer_for_node(request)  # a UE or a monitor looks whether we are there
     return _from_ue(pcscf, request, edited)
 
@@ -380,7 +380,7 @@ def _is_for_us(pcscf: PcscfState, request: Request) -> bool:
         return False
     with suppress(ParseError):
         uri = request.request_uri
-        return isinstance(uri, SipUri) and pcscf.own.is_ours(uri)
+        return isinstance(uri, SipUri) and (uri.user is None or request.method == "OPTIONS") and pcscf.own.is_ours(uri)
     return False
 
 

@@ -203,6 +203,13 @@ def test_keep_alive_is_answered(world: Any, headers: list[tuple[str, str]]) -> N
     assert world.receive(request) == answer_for_node(request)
 
 
+@pytest.mark.parametrize("method", ["INVITE", "UNHEARDOF"])
+def test_node_serves_options_only(world: Any, method: str) -> None:
+    """RFC 3261 8.2.1: 405, whoever asks."""
+    request = world.request(method, uri="sip:192.0.2.10")
+    assert world.receive(request) == answer_for_node(request)
+
+
 def test_options_to_somebody_else_is_no_keep_alive(world: Any) -> None:
     for uri in ("tel:+15550001", "urn:service:counseling", "sip:192.0.2.66"):
         request = world.request("OPTIONS", uri=uri)
