@@ -11,12 +11,13 @@ import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from opencscf.common.errors import ParseError, PeerUnavailable
+from opencscf.common.errors import PeerUnavailable
 from opencscf.common.sip import proxy
 from opencscf.common.sip.exchange import Exchange, Leg, Sink, Spare, Target, Targets
 from opencscf.common.sip.flow import Flow, Hop, Transport
 from opencscf.common.sip.matching import TransactionTable
 from opencscf.common.sip.message import Message, Request, Response
+from opencscf.common.sip.response_path import note_source, response_target
 from opencscf.common.sip.timers import Timer, TimerValues
 from opencscf.common.sip.transaction import (
     InviteClientTransaction,
@@ -30,7 +31,6 @@ from opencscf.common.sip.transaction import (
 if TYPE_CHECKING:
     from opencscf.common.actions import Forward, RecordRoute, Respond
     from opencscf.common.ids import Ids
-    from opencscf.common.sip.headers import Via
 
 _OWN_BYTES = 250  # about what our Via and Record-Route add to a request
 _WHY_GIVEN_UP = {408: "does not answer", 503: "cannot be reached"}  # for which another target is tried
@@ -72,6 +72,7 @@ class SipStack:
         self._max_udp_request_bytes = max_udp_request_bytes
         self._refuses = refuses
         self._table: TransactionTable[Leg, Exchange] = TransactionTable()
+        self._over_streams: dict[Target, dict[Leg, None]] = {}  # of those, the legs over transports with connections
         self._now = 0.0  # of the input being worked on
         self._tag_key = b""
 
@@ -303,13 +304,18 @@ class SipStack:
         transaction = machine(request, key=key, reliable=target.transport is not _UDP, timers=timers)
         leg = Leg(self, exchange, branch, transaction, target, self._now)
         leg.spare = spare
-        self._table.add_client(transaction, leg)
+        self._add_leg(leg)
         assert exchange.legs is not None  # noqa: S101  it is being forwarded
         exchange.legs[branch] = leg
         if is_invite:
             leg.request = request
             self.sink.start_timer(leg, _TIMER_C, self._timers.timer_c)
         transaction.start(leg)
+
+    def _add_leg(self, leg: Leg) -> None:
+        self._table.add_client(leg.transaction, leg)
+        if leg.target.transport is not _UDP:
+            self._over_streams.setdefault(leg.target, {})[leg] = None
 
     # ------------------------------------------------------------------ from the clock and the transports
 
@@ -330,7 +336,11 @@ class SipStack:
 
     def on_transport_failure(self, target: Target, reason: str) -> None:
         """End what was just being sent to a target that cannot be reached (8.1.3.1, 17.1.4)."""
-        for leg in [leg for leg in self._table.clients if leg.target == target]:
+        if target.transport is _UDP:
+            failed = [leg for leg in self._table.clients if leg.target == target]
+        else:
+            failed = list(self._over_streams.get(target, ()))
+        for leg in failed:
             if leg.exchange is not None:
                 leg.exchange.failure = PeerUnavailable(str(target), reason)
             leg.transaction.on_transport_error(leg)
@@ -371,6 +381,12 @@ class SipStack:
     def on_client_end(self, leg: Leg) -> None:
         """Forget a client transaction."""
         self._table.remove_client(leg.transaction)
+        if leg.target.transport is not _UDP:
+            legs = self._over_streams.get(leg.target)
+            if legs is not None:
+                legs.pop(leg, None)
+                if not legs:
+                    del self._over_streams[leg.target]
 
     def on_too_large(self, leg: Leg) -> None:
         """End the one transaction whose request fits into no datagram (18.1.1, 21.5.7); its target can be reached."""
@@ -435,7 +451,7 @@ class SipStack:
             request, key=leg.transaction.key, reliable=leg.target.transport is not _UDP, timers=timers
         )
         cancel = Leg(self, None, 0, transaction, leg.target, self._now)
-        self._table.add_client(transaction, cancel)
+        self._add_leg(cancel)
         transaction.start(cancel)
         self.sink.start_timer(leg, _TIMER_C, 64 * timers.t1)
 
@@ -510,47 +526,6 @@ def share_breadth(forward: Forward, received: Request) -> None:
     breadth, number = proxy.breadth_of(received), len(forward.branches)
     for index, branch in enumerate(forward.branches):
         branch.request.set("Max-Breadth", str(breadth // number + (index < breadth % number)))
-
-
-def note_source(request: Request) -> Target:
-    """Write where a request came from into its topmost Via: received and rport (18.2.1, RFC 3581 4).
-
-    Return where its responses go (18.2.2).
-    """
-    flow = request.flow
-    assert flow is not None  # noqa: S101  the transport sets it on every message
-    via, key = request.via, request.transaction_id
-    host, port = flow.remote
-    if via.has_rport:
-        _fill_rport(request, via, host, port)
-    elif via.host != host:
-        request.replace_via(via.with_params(received=host))
-    request.assign_to(key)  # which this does not change
-    return _response_target(via, flow)
-
-
-def _fill_rport(request: Request, via: Via, host: str, port: int) -> None:
-    """Write received and rport into a Via that asks for them: into its text, as long as there is nothing odd in it."""
-    text = request.get("Via") or ""
-    before, found, after = text.partition(";rport")
-    if not found or (after and after[0] != ";") or "received" in text.lower() or "," in text or '"' in text:
-        request.replace_via(via.with_params(received=host, rport=port))
-    else:
-        request.replace_first_value("Via", f"{before};rport={port}{after};received={host}")
-
-
-def response_target(request: Request, flow: Flow) -> Target:
-    """Where the responses to a request go (18.2.2, RFC 3581 4)."""
-    try:
-        return _response_target(request.via, flow)
-    except ParseError:
-        return flow  # where it came from is all that is known
-
-
-def _response_target(via: Via, flow: Flow) -> Target:
-    if (flow.transport is not _UDP and flow.transport is not Transport.TCP) or via.has_rport:
-        return flow  # the connections of others are never made anew
-    return flow._replace(remote=(flow.remote[0], via.port or proxy.DEFAULT_PORT))
 
 
 def _has_our_via(response: Response, leg: Leg) -> bool:

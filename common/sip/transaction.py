@@ -178,10 +178,10 @@ class InviteClientTransaction(_Client):
 
     def start(self, user: ClientUser) -> None:
         """Send the INVITE (17.1.1.2)."""
+        assert self._request is not None  # noqa: S101  it has just been made
         self._left_s = self.timers.timer_b
-        if self._request is not None:
-            self._sent = bytes(self._request)
-            user.transmit(self._sent, self._request)
+        self._sent = bytes(self._request)
+        user.transmit(self._sent, self._request)
         self._wait(user, _A, _B)
 
     def on_timer(self, timer: Timer, user: ClientUser) -> None:
@@ -250,10 +250,10 @@ class NonInviteClientTransaction(_Client):
     def start(self, user: ClientUser) -> None:
         """Send the request (17.1.2.2)."""
         request, self._request = self._request, None
+        assert request is not None  # noqa: S101  it has just been made
         self._left_s = self.timers.timer_f
-        if request is not None:
-            self._sent = bytes(request)
-            user.transmit(self._sent, request)
+        self._sent = bytes(request)
+        user.transmit(self._sent, request)
         self._wait(user, _E, _F)
 
     def on_timer(self, timer: Timer, user: ClientUser) -> None:

@@ -27,7 +27,8 @@ from opencscf.common.sip.flow import Flow, Hop, Transport
 from opencscf.common.sip.head import scanner
 from opencscf.common.sip.message import Message, Request, Response
 from opencscf.common.sip.parser import parse
-from opencscf.common.sip.stack import SipStack, note_source
+from opencscf.common.sip.response_path import note_source
+from opencscf.common.sip.stack import SipStack
 from opencscf.common.sip.timers import Timer, TimerValues
 from opencscf.diameter import dictionary
 from opencscf.diameter.codec import PROXIABLE, REQUEST, decode, encode_avps, encode_header

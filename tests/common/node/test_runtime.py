@@ -273,6 +273,57 @@ def test_a_silent_hop_is_a_408(world: World) -> None:
     assert world.statuses == [100]  # RFC 4320 4.2: no 408, since the sender has given up as well
 
 
+@pytest.mark.parametrize("method", ["INVITE", "MESSAGE"])
+def test_a_request_that_is_over_when_it_is_to_be_forwarded(world: World, method: str) -> None:
+    """9.2: a CANCEL came while the procedure was at work; for another method its caller has gone."""
+    seen: list[object] = []
+
+    async def ask(message: Request) -> list[Action]:
+        await Save("binding", "k", None)
+        try:
+            response = await FinalResponse(Forward((Branch(message.copy()),)))
+        except PeerUnavailable as fault:
+            seen.append(fault.reason)
+            return []
+        seen.append(response.status)
+        return [Relay(response)]
+
+    procedure(world, "k", ask)
+    message = request(method)
+    world.runtime.receive(message, UE)
+    if method == "INVITE":
+        cancel = parse(bytes(message).replace(b"INVITE", b"CANCEL"))
+        world.runtime.receive(cancel, UE)
+    else:
+        world.runtime._stack.respond(Respond(message, 500))
+    world.saves[0][1](None)
+    assert seen == ([487] if method == "INVITE" else ["its transaction has ended"])
+    assert [status for status in world.statuses if status != 100] == ([200, 487] if method == "INVITE" else [500])
+
+
+def test_branches_with_and_without_a_flow(world: World) -> None:
+    """They wait for each other."""
+    flow = UE._replace(remote=("127.0.2.9", 5060))
+    message = request()
+    message.uri = "sip:slow.test"
+    world.decide = lambda event: (
+        [Forward((Branch(event.request.copy(), flow), Branch(event.request.copy())))]
+        if isinstance(event, RequestReceived)
+        else []
+    )
+    world.runtime.receive(message, UE)
+    assert world.sent == []
+    world.lookups[0][1]((CORE,))
+    assert [target for _, target in world.sent] == [flow, CORE]
+    world.decide = lambda event: (
+        [Forward((Branch(event.request.copy(), flow), Branch(event.request.copy(), UE)))]
+        if isinstance(event, RequestReceived)
+        else []
+    )
+    world.runtime.receive(request(number=2), UE)
+    assert [target for _, target in world.sent[2:]] == [flow, UE]
+
+
 def test_a_slow_lookup_does_not_count_as_unanswered(world: World) -> None:
     async def go(message: Request) -> list[Action]:
         return [Forward((Branch(message.copy()),))]

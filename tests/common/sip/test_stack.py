@@ -569,6 +569,60 @@ def test_timers_follow_the_side(is_from_ue: bool, target: Target, delays: list[f
     assert [e.delay_s for e in effects if isinstance(e, StartStackTimer)] == delays
 
 
+def test_what_is_over_is_left_alone(stack: Stack) -> None:
+    received = request("MESSAGE")
+    stack.receive(received, 0.0)
+    stack.respond(Respond(received, 200))
+    assert stack.respond(Respond(received, 500)) == []
+    assert stack.stack.forward(Forward((Branch(received.copy()),)), [(CORE,)], 0.0) is False
+    unknown = request("MESSAGE", branch="z9hG4bKunknown")
+    assert stack.respond(Respond(unknown, 200)) == []
+    assert stack.relay(answer(unknown, 200)) == []
+
+
+def test_a_branch_that_fails_after_another_one_has_answered_is_no_news(stack: Stack) -> None:
+    """16.7 step 5, and nothing of the request is left to answer with."""
+    received = request()
+    stack.receive(received, 0.0)
+    effects = forward(received, stack, CORE, OTHER)
+    first = sent(effects, 0)
+    assert sends(stack.receive(answer(first, 200), 0.1)) == [("SIP/2.0 200 OK", UE)]
+    assert stack.on_transport_failure(OTHER, "connection refused") == []
+    assert stack.client_transactions == 1
+
+
+def test_a_cancel_that_does_not_arrive_is_no_news(stack: Stack) -> None:
+    received = request()
+    stack.receive(received, 0.0)
+    out = sent(forward(received, stack, CORE))
+    stack.receive(answer(out, 180), 0.1)
+    stack.receive(request("CANCEL"), 0.2)
+    assert sends(stack.on_transport_failure(CORE, "connection refused")) == []
+    assert [leg.transaction.method for leg in stack.legs] == ["INVITE"]
+
+
+def test_an_ack_in_the_branch_of_its_invite_reaches_the_core(stack: Stack) -> None:
+    """RFC 6026 7.1."""
+    received = request()
+    stack.receive(received, 0.0)
+    stack.respond(Respond(received, 200))
+    ack = request("ACK")
+    assert stack.receive(ack, 0.1) == [ToCore(ack)]
+
+
+def test_an_ack_that_leads_nowhere_is_dropped(stack: Stack) -> None:
+    ack = request("ACK", branch="z9hG4bKack")
+    stack.receive(ack, 0.0)
+    assert stack.forward(Forward((Branch(ack.copy()),)), [PeerUnavailable("nowhere.test", "no such name")], 0.0) == []
+
+
+def test_an_ack_with_no_hop_left_is_dropped(stack: Stack) -> None:
+    """16.3 step 3: an ACK is never answered."""
+    ack = request("ACK", branch="z9hG4bKack")
+    ack.set("Max-Forwards", "0")
+    assert stack.receive(ack, 0.0) == []
+
+
 def test_max_forwards_exhausted(stack: Stack) -> None:
     received = request("MESSAGE")
     received.set("Max-Forwards", "0")
@@ -636,6 +690,19 @@ def test_a_large_request_goes_over_udp_to_a_peer_without_tcp() -> None:
     effects = stack.on_transport_failure(over_tcp, "connection refused")
     assert [target for _, target in sends(effects)] == [CORE]
     assert sent(effects).via.transport == "UDP"
+
+
+def test_a_hop_that_cannot_be_connected_to_fails_what_was_on_its_way_there(stack: Stack) -> None:
+    """8.1.3.1: and nothing else, however much that is."""
+    for number, target in enumerate((TCP6, TCP6, CORE)):
+        received = request("MESSAGE", branch=f"z9hG4bK{number}")
+        stack.receive(received, 0.0)
+        forward(received, stack, target)
+    effects = stack.on_transport_failure(TCP6, "connection refused")
+    assert [text.split()[1] for text, _ in sends(effects)] == ["500", "500"]
+    assert [leg.target for leg in stack.legs] == [CORE]
+    assert stack.stack._over_streams == {}
+    assert stack.on_transport_failure(TCP6, "connection refused") == []
 
 
 def test_a_large_request_down_a_known_flow_stays_on_it() -> None:
