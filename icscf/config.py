@@ -7,8 +7,8 @@ from opencscf.common.config import AtLeast, Fqdn, SipUriText
 from opencscf.common.node.settings import (
     DnsSettings,
     HealthSettings,
+    InnerOverloadSettings,
     LogSettings,
-    OverloadSettings,
     SipSettings,
     StoreSettings,
 )
@@ -41,5 +41,5 @@ class IcscfConfig:
     dns: DnsSettings = field(default_factory=DnsSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     log: LogSettings = field(default_factory=LogSettings)
-    overload: OverloadSettings = field(default_factory=OverloadSettings)
+    overload: InnerOverloadSettings = field(default_factory=InnerOverloadSettings)
     store: StoreSettings = field(default_factory=StoreSettings)

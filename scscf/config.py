@@ -8,8 +8,8 @@ from opencscf.common.errors import ConfigError
 from opencscf.common.node.settings import (
     DnsSettings,
     HealthSettings,
+    InnerOverloadSettings,
     LogSettings,
-    OverloadSettings,
     SipSettings,
     StoreSettings,
 )
@@ -53,5 +53,5 @@ class ScscfConfig:
     dns: DnsSettings = field(default_factory=DnsSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     log: LogSettings = field(default_factory=LogSettings)
-    overload: OverloadSettings = field(default_factory=OverloadSettings)
+    overload: InnerOverloadSettings = field(default_factory=InnerOverloadSettings)
     store: StoreSettings = field(default_factory=StoreSettings)

@@ -132,6 +132,13 @@ class OverloadSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class InnerOverloadSettings(OverloadSettings):
+    """[overload] of a node behind a P-CSCF, which refuses first: what is refused later has cost others their work."""
+
+    target_delay_s: Annotated[float, Range(0.01, 5.0)] = 0.15
+
+
+@dataclass(frozen=True, slots=True)
 class StoreSettings:
     """[store]: the file that survives a restart; without one, nothing does."""
 
