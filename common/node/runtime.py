@@ -243,6 +243,12 @@ class Runtime:
         if isinstance(failed, Hop):
             self._resolver.failed(failed)
 
+    def abandon(self, exchange: Exchange) -> None:
+        """Tell a procedure that the final response it waits for would find nobody."""
+        running, exchange.resume = exchange.resume, None
+        assert isinstance(running, _Running)  # noqa: S101  set below
+        self._advance(running, PeerUnavailable("caller", "its transaction has ended"))
+
     def decide(self, exchange: Exchange, response: Response, *, is_final: bool) -> None:
         """Let the core see a response, in the order in which the responses of its exchange came."""
         if is_final and exchange.resume is not None:

@@ -47,6 +47,10 @@ class Sink(Protocol):
         """Show the core a response that it wants to see before it goes back; `is_final`: it is the last one."""
         ...
 
+    def abandon(self, exchange: Exchange) -> None:
+        """Hear that a request has been answered otherwise, while somebody waited for the final response to it."""
+        ...
+
     def next_target(self, request: Request, failed: Target, reason: str, target: Target) -> None:
         """Hear that a target failed, and that the request goes to another one (RFC 3263 4.3)."""
         ...
@@ -104,6 +108,8 @@ class Exchange:
             self.release()
         self.stack.on_answered(self)
         self.stack.sink.start_timer(self, timer, delay_s)
+        if self.resume is not None:
+            self.stack.sink.abandon(self)
 
     def deliver_ack(self, ack: Request) -> None:
         """Give the core an ACK to a 2xx."""
@@ -120,6 +126,8 @@ class Exchange:
         self.is_over = True
         self.release()
         self.stack.on_server_end(self)
+        if self.resume is not None:
+            self.stack.sink.abandon(self)
 
 
 class Leg:

@@ -326,6 +326,9 @@ class ProxiedTransaction:
     def decide(self, exchange: Exchange, response: Response, *, is_final: bool) -> None:
         """Decide nothing: no response handler is given."""
 
+    def abandon(self, exchange: Exchange) -> None:
+        """Hear of nobody who waits."""
+
     def next_target(self, request: Request, failed: Target, reason: str, target: Target) -> None:
         """Hear of no failure."""
 

@@ -301,6 +301,33 @@ def test_a_request_that_is_over_when_it_is_to_be_forwarded(world: World, method:
     assert [status for status in world.statuses if status != 100] == ([200, 487] if method == "INVITE" else [500])
 
 
+@pytest.mark.parametrize("transport", [Transport.UDP, Transport.TCP])
+def test_a_procedure_does_not_wait_for_a_request_that_was_answered_otherwise(
+    world: World, transport: Transport
+) -> None:
+    """Or its key would be taken for ever."""
+    seen: list[str] = []
+
+    def fail(response: Response, now: float) -> Outcome:
+        raise ZeroDivisionError
+
+    async def ask(message: Request) -> list[Action]:
+        try:
+            await FinalResponse(Forward((Branch(message.copy()),), on_response=fail))
+        except PeerUnavailable as fault:
+            seen.append(fault.reason)
+        return []
+
+    procedure(world, "k", ask)
+    world.runtime.receive(request("REGISTER"), UE._replace(transport=transport))
+    out = world.sent[-1][0]
+    assert isinstance(out, Request)
+    world.runtime.receive(Response.to_request(out, 183, to_tag="b"), UE)
+    assert seen == ["its transaction has ended"]
+    assert world.statuses == [500]
+    assert world.runtime._waiting == {}
+
+
 def test_branches_with_and_without_a_flow(world: World) -> None:
     """They wait for each other."""
     flow = UE._replace(remote=("127.0.2.9", 5060))

@@ -79,6 +79,9 @@ class Stack:
     def decide(self, exchange: Exchange, response: Response, *, is_final: bool) -> None:
         self._effects.append(Decide(exchange, response, is_final))
 
+    def abandon(self, exchange: Exchange) -> None:
+        raise AssertionError("nobody waits")
+
     def next_target(self, request: Request, failed: Target, reason: str, target: Target) -> None:
         self._effects.append(NextTarget(request, failed, reason, target))
 
