@@ -1,12 +1,12 @@
 """When a node has more to do than it can, which requests it refuses, so that the others end well (RFC 6357, 7339).
 
 What is measured is how long datagrams waited before they were read, and how late the loop was, since nobody knows when
-the bytes of a stream came; the least of an interval, so that a burst which is soon worked off is no overload (as CoDel,
-RFC 8289). A controller (as PIE, RFC 8033) turns that into the share of new
-work to refuse, which keeps the wait at its target: smoothly, since to refuse all and then nothing would waste half of
-the capacity. What goes on is never refused: responses, retransmissions, requests within a dialog, ACK, CANCEL; nor
-emergency calls (RFC 5031) and what is marked as important (RFC 4412). A REGISTER that answers a challenge has been paid
-for already, and is refused only when that of the others is not enough. Pure.
+the bytes of a stream came; the least of two intervals, so that a burst which is soon worked off is no overload (as
+CoDel, RFC 8289). A controller (as PIE, RFC 8033) turns that into the share of new work to refuse, which keeps the wait
+at its target: smoothly, since to refuse all and then nothing would waste half of the capacity. What goes on is never
+refused: responses, retransmissions, requests within a dialog, ACK, CANCEL; nor emergency calls (RFC 5031) and what is
+marked as important (RFC 4412). A REGISTER that answers a challenge has been paid for already, and is refused only when
+that of the others is not enough. Pure.
 """
 
 from __future__ import annotations
@@ -53,12 +53,13 @@ class Overload:
         """Begin without an overload."""
         self.refused = 0  # since the start, as is the next
         self.overloads = 0
-        self.delay_s = 0.0  # the least wait of the last interval
+        self.delay_s = 0.0  # the least wait of the last two intervals
         self.share = 0.0  # of new work that is refused
         self._settings = settings
         self._learned = 0.0  # the part of the share that lasts
         self._waits: list[float] = []
         self._updated_at = now
+        self._waited_s = 0.0  # the least wait of the last interval
         self._lag_s = 0.0  # by which the last update came late
         self._refusing_at: float | None = None  # in this overload, last; None: there is none
         self._begun_at = now
@@ -74,8 +75,9 @@ class Overload:
         """Draw the conclusions of an interval; call it about every `INTERVAL_S`."""
         elapsed_s, self._updated_at = max(0.0, now - self._updated_at), now
         lag_s = max(0.0, elapsed_s - INTERVAL_S)
-        self.delay_s = max(min(self._waits, default=0.0), min(lag_s, self._lag_s))  # a single stall is no overload
-        self._lag_s = lag_s
+        waited_s = min(self._waits, default=0.0)
+        self.delay_s = max(min(waited_s, self._waited_s), min(lag_s, self._lag_s))  # a single stall is no overload
+        self._waited_s, self._lag_s = waited_s, lag_s
         self._waits.clear()
         if self._settings.enabled:
             self._adapt(min(elapsed_s, 10 * INTERVAL_S))
