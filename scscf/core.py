@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, assert_never
 from opencscf.common.actions import Action, Outcome, Procedure, Report
 from opencscf.common.errors import ParseError
 from opencscf.common.events import RequestReceived, Started, TimerFired
+from opencscf.common.ims.refusal import refuse_register
 from opencscf.common.ims.register import Register
+from opencscf.common.sip.merged import RecentRequests
 from opencscf.scscf import authentication, deregistration, registration, session
 from opencscf.scscf.state import Registration, ScscfState
 
@@ -34,6 +36,7 @@ class SCscf:
         self._config = config
         self._own = own
         self._state = ScscfState()
+        self._recent = RecentRequests()
         self._lost: list[Action] = []
         for key, value in restored:
             self._restore(key, value)
@@ -52,6 +55,8 @@ class SCscf:
 
     def _on_register(self, request: Request, now: float) -> Outcome:
         register = Register.parse(request)
+        if request.to_tag is None and self._recent.has_seen(request, now):  # RFC 3261 8.2.2.2
+            return refuse_register(register, 482, "", step="merging")
         return Procedure(register.impi, registration.on_register(register, self._state, self._config, now), request)
 
     def _on_timer(self, key: Hashable, now: float) -> Outcome:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from opencscf.common.actions import Action, Report, Respond, Save
 from opencscf.common.errors import ParseError, PeerUnavailable
 from opencscf.common.ims.refusal import hss_unavailable, refuse_register, story
+from opencscf.common.sip.content import unsupported_content
 from opencscf.common.sip.uri import SipUri
 from opencscf.diameter.cx import ServerAssignmentRequest, ServerAssignmentType
 from opencscf.diameter.results import Result
@@ -38,6 +39,8 @@ async def on_register(register: Register, state: ScscfState, config: ScscfConfig
     request = register.request
     if unsupported := [option for option in request.values("Require") if option.lower() not in _SUPPORTED]:
         return refuse_register(register, 420, "", headers=(("Unsupported", ", ".join(unsupported)),), step="Require")
+    if acceptable := unsupported_content(request):  # 8.2.3
+        return refuse_register(register, 415, "", headers=acceptable, step="body")
     answer = await authenticate(register, state, config, now)
     if answer is not None:
         return answer

@@ -292,6 +292,39 @@ def test_registration_starts_anew_after_the_hss_lost_it(registrar: Registrar, ue
     assert actions == accepted(request, ue, f"{ue.contact};expires=600000", timer_s=None)
 
 
+def test_a_copy_on_another_path(registrar: Registrar, ue: Ue) -> None:
+    """RFC 3261 8.2.2.2: it costs no second challenge, which would make the first one void."""
+    challenge = registrar.challenge(ue)
+    copy = ue.register(1)
+    copy.set("Via", "SIP/2.0/UDP 127.0.1.11:5060;branch=z9hG4bKanother")
+    asked, actions = registrar.receive(copy)
+    assert asked == []
+    assert actions == refused(copy, ue, 482, "", "merging")
+    _, actions = registrar.receive(ue.register(2, authorization=ue.answer(challenge)), SAA)
+    assert isinstance(actions[0], Respond)
+    assert actions[0].status == 200
+
+
+@pytest.mark.parametrize(
+    ("disposition", "is_refused"),
+    [
+        pytest.param("render", True, id="8.2.3 10.3 a registrar takes no body"),
+        pytest.param("render;handling=optional", False, id="20.11 it need not look"),
+    ],
+)
+def test_a_register_with_a_body(registrar: Registrar, ue: Ue, disposition: str, *, is_refused: bool) -> None:
+    registrar.register(ue)
+    request = refresh(ue, 3, headers=(("Content-Disposition", disposition),))
+    request.set_body(b"hello", "text/plain")
+    if is_refused:
+        asked, actions = registrar.receive(request)
+        assert asked == []
+        assert actions == refused(request, ue, 415, "", "body", headers=(("Accept", ""),))
+    else:
+        _, actions = registrar.receive(request, DONE)
+        assert actions == accepted(request, ue, f"{ue.contact};expires=600000", timer_s=None)
+
+
 # ---------------------------------------------------------------------- contacts
 
 OTHER = "<sip:001010000000001@127.0.2.9:5060>"
@@ -490,6 +523,7 @@ def test_malformed_contact(registrar: Registrar, ue: Ue, contact: str) -> None:
 )
 def test_overtaken_register(registrar: Registrar, ue: Ue, how: dict[str, str]) -> None:
     registrar.register(ue, cseq=10)
+    registrar.now += 10  # sooner it is a copy that came by another way
     request = refresh(ue, 11, **how)
     asked, actions = registrar.receive(request)
     assert asked == []

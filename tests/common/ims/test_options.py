@@ -50,3 +50,14 @@ def test_what_a_node_does_not_know_is_listed() -> None:
     request.append("Require", "foo, Path")
     request.append("Require", "bar")
     assert answer_for_node(request) == [Respond(request, 420, headers=(("Unsupported", "foo, bar"),))]
+
+
+def test_a_body_that_a_node_does_not_know() -> None:
+    """8.2.3."""
+    request = make_request("OPTIONS", "<sip:node.test>")
+    request.set_body(b"hello", "text/plain")
+    assert answer_for_node(request) == [Respond(request, 415, headers=(("Accept", "application/sdp"),))]
+    request.set_body(b"v=0", "application/sdp")
+    (response,) = answer_for_node(request)
+    assert isinstance(response, Respond)
+    assert response.status == 200
