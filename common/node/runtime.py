@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar,
 
 from opencscf.common.actions import (
     Action,
+    Branch,
     FinalResponse,
     Forward,
     Procedure,
@@ -122,6 +123,24 @@ class _Search:
         self.is_late = False  # not all of them were found at once
 
 
+class _Lookup:
+    """A request that goes one way only, on its way to the resolver and back; called with what was found."""
+
+    __slots__ = ("forward", "is_late", "result", "running", "runtime")
+
+    def __init__(self, runtime: Runtime, forward: Forward, running: _Running | None) -> None:
+        self.runtime = runtime
+        self.forward = forward
+        self.running = running
+        self.result: Targets | None = None
+        self.is_late = False
+
+    def __call__(self, result: tuple[Hop, ...] | PeerUnavailable) -> None:
+        self.result = result
+        if self.is_late:
+            self.runtime.found(self, result)
+
+
 class _Decision(NamedTuple):
     """A response that the core wants to see."""
 
@@ -163,13 +182,18 @@ class Runtime:
 
     def start(self) -> None:
         """Tell the core that the node runs."""
-        self._guarded(None, self._consult, Started(self._clock.now()), None)
+        self._guarded(None, self._consult, Started(self._clock.now()))
 
     def receive(self, message: Message, flow: Flow) -> None:
         """Take a parsed message from a transport."""
         message.flow = flow
-        self._log.message("in", message, flow)
-        self._guarded(message, self._receive, message, flow)
+        try:
+            self._log.message("in", message, flow)
+            self._stack.receive(message, self._clock.now())
+        except ParseError as fault:  # in a header field that the stack itself reads: there is no transaction yet
+            self._guarded(message, self._reject, message, fault, flow)
+        except Exception as fault:  # noqa: BLE001 - as in `_guarded`
+            self._on_fault(message, fault)
 
     def malformed(self, data: bytes, error: ParseError, flow: Flow) -> None:
         """Take bytes that are no message: answer them if they were a request that can be answered, else drop them."""
@@ -187,16 +211,13 @@ class Runtime:
         now = self._clock.now()
         for owner, timer in self._wheel.advance(now):
             if owner is None:
-                self._guarded(None, self._consult, TimerFired(timer, now), None)
+                self._guarded(None, self._consult, TimerFired(timer, now))
             elif not owner.is_over:
                 stack_timer: Timer = timer  # type: ignore[assignment]  # one with an owner is the stack's
-                self._guarded(None, self._stack.on_timer, owner, stack_timer, now)
-
-    def _receive(self, message: Message, flow: Flow) -> None:
-        try:
-            self._stack.receive(message, self._clock.now())
-        except ParseError as fault:  # in a header field that the stack itself reads: there is no transaction yet
-            self._reject(message, fault, flow)
+                try:
+                    self._stack.on_timer(owner, stack_timer, now)
+                except Exception as fault:  # noqa: BLE001 - as in `_guarded`
+                    self._on_fault(None, fault)
 
     def _reject_bytes(self, data: bytes, fault: ParseError, flow: Flow) -> None:
         self._reject(parse_for_rejection(data), fault, flow)
@@ -235,7 +256,10 @@ class Runtime:
 
     def to_core(self, request: Request) -> None:
         """Let the core decide on a request."""
-        self._guarded(request, self._consult, RequestReceived(request, self._clock.now()), request)
+        try:
+            self._consult(RequestReceived(request, self._clock.now()))
+        except Exception as fault:  # noqa: BLE001 - as in `_guarded`
+            self._on_fault(request, fault)
 
     def next_target(self, request: Request, failed: Target, reason: str, target: Target) -> None:
         """Tell that a request goes to another target, and offer the failed one last for a while."""
@@ -259,7 +283,10 @@ class Runtime:
             return
         queue = self._undecided.get(exchange.key) if self._undecided else None
         if queue is None:
-            self._guarded(exchange.request, self._decide_now, exchange, response)
+            try:
+                self._decide_now(exchange, response)
+            except Exception as fault:  # noqa: BLE001 - as in `_guarded`
+                self._on_fault(exchange.request, fault)
         elif len(queue) < MAX_WAITING:
             queue.append(_Decision(exchange, response))
 
@@ -285,7 +312,7 @@ class Runtime:
 
     # ------------------------------------------------------------------ what the core wants
 
-    def _consult(self, event: Event, request: Request | None) -> None:
+    def _consult(self, event: Event) -> None:
         outcome = self._core.on_event(event)
         if isinstance(outcome, Procedure):
             self._begin(outcome)
@@ -312,8 +339,8 @@ class Runtime:
     def _forward(self, forward: Forward, running: _Running | None) -> None:
         """Find where each branch goes, then let the stack send it."""
         branches = forward.branches
-        if len(branches) == 1 and branches[0].flow is not None:
-            self._forward_to(forward, [(branches[0].flow,)], running)
+        if len(branches) == 1:
+            self._forward_one(forward, branches[0], running)
             return
         search = _Search(forward, running)
         if not search.missing:
@@ -328,6 +355,30 @@ class Runtime:
             self._resolving.add(search.request.transaction_id)
         else:
             self._forward_to(forward, search.targets, running)
+
+    def _forward_one(self, forward: Forward, branch: Branch, running: _Running | None) -> None:
+        """Forward a request that goes one way only, as nearly all do."""
+        if branch.flow is not None:
+            self._forward_to(forward, [(branch.flow,)], running)
+            return
+        lookup = _Lookup(self, forward, running)
+        self._resolver.lookup(next_hop_uri(branch.request), lookup)
+        if lookup.result is None:
+            lookup.is_late = True
+            self._resolving.add(branch.request.transaction_id)
+        else:
+            self.found(lookup, lookup.result)
+
+    def found(self, lookup: _Lookup, result: Targets) -> None:
+        """Forward a request to where a lookup has found that it goes."""
+        if isinstance(result, PeerUnavailable):
+            self._log.event("warning", "unresolved", peer=result.peer, reason=result.reason)
+        if lookup.is_late:
+            request = lookup.forward.branches[0].request
+            self._resolving.discard(request.transaction_id)
+            self._guarded(request, self._forward_to, lookup.forward, [result], lookup.running)
+        else:
+            self._forward_to(lookup.forward, [result], lookup.running)
 
     def _found(self, search: _Search, index: int, result: tuple[Hop, ...] | PeerUnavailable) -> None:
         if isinstance(result, PeerUnavailable):
@@ -411,19 +462,27 @@ class Runtime:
     # ------------------------------------------------------------------ faults
 
     def _guarded(self, message: Message | None, step: Callable[[*P], T], *args: *P) -> T | None:
-        """Run a step of somebody's decision about a message; a fault ends its transaction and nothing else."""
+        """Run a step of somebody's decision about a message; a fault ends its transaction and nothing else.
+
+        What is done for every message catches by itself: a frame less.
+        """
         try:
             return step(*args)
-        except ParseError as fault:
+        except Exception as fault:  # noqa: BLE001 - whatever it is
+            self._on_fault(message, fault)
+        return None
+
+    def _on_fault(self, message: Message | None, fault: Exception) -> None:
+        if isinstance(fault, ParseError):
             self._log.event("warning", "malformed", reason=fault.reason, **_story(message))
             self._refuse(message, fault.status, _phrase(fault.reason))
-        except PeerUnavailable as fault:
+        elif isinstance(fault, PeerUnavailable):
             self._log.event("warning", "unavailable", peer=fault.peer, reason=fault.reason, **_story(message))
             self._refuse(message, 504, "")
-        except Exception:  # noqa: BLE001 - the only place
-            self._log.event("error", "fault", traceback=traceback.format_exc(), **_story(message))
+        else:
+            story = "".join(traceback.format_exception(fault))
+            self._log.event("error", "fault", traceback=story, **_story(message))
             self._refuse(message, 500, "")
-        return None
 
     def _refuse(self, message: Message | None, status: int, reason: str) -> None:
         if isinstance(message, Request) and message.method != "ACK":

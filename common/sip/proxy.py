@@ -64,9 +64,11 @@ def _default_port(uri: SipUri) -> int:
 
 def strip_own_routes(request: Request, own: OwnUris) -> list[SipUri]:
     """Remove all topmost Route values that are this node's (16.4) and return them, topmost first."""
-    stripped: list[SipUri] = []
+    if not request.has("Route"):
+        return []
     if ";lr" in request.uri:  # each of our Record-Routes has it
         _undo_strict_routing(request, own)
+    stripped: list[SipUri] = []
     routes = request.routes
     for route in routes:
         uri = route.sip_uri
@@ -100,7 +102,7 @@ class Refusal:
 
 def validate(request: Request) -> Refusal | None:
     """Check what every proxy checks before it decides anything (16.3); ParseError for what is malformed."""
-    _ = request.from_, request.to  # step 1
+    _ = request.from_tag, request.to_tag  # step 1: both can be read
     if request.uri[:4].lower() != "urn:":  # step 2; services are the core's business (RFC 5031)
         uri = request.request_uri
         if isinstance(uri, SipUri) and uri.headers:

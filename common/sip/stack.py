@@ -532,6 +532,8 @@ def _has_our_via(response: Response, leg: Leg) -> bool:
     """Whether the topmost Via is the one that we have sent, of which the branch is (18.1.2)."""
     if leg.request is None:
         return True
+    if response.get("Via") == leg.request.get("Via"):  # to the letter, as most send it back
+        return True
     via, own = response.via, leg.request.via
     return via.port == own.port and via.host == own.host
 
