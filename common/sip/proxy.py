@@ -68,6 +68,41 @@ def strip_own_routes(request: Request, own: OwnUris) -> list[SipUri]:
         return []
     if ";lr" in request.uri:  # each of our Record-Routes has it
         _undo_strict_routing(request, own)
+    lines = request.get_all("Route")
+    if len(lines) != 1:
+        return _strip_lines(request, own)
+    stripped: list[SipUri] = []
+    left = lines[0]
+    while left:
+        uri_text, rest = _first_uri(left)
+        if not uri_text:
+            return _strip_lines(request, own)
+        uri = SipUri.parse(uri_text)
+        if not own.is_ours(uri):
+            break
+        stripped.append(uri)
+        left = rest
+    if stripped and left:
+        request.set("Route", left)
+    elif stripped:
+        request.remove("Route")
+    return stripped
+
+
+def _first_uri(routes: str) -> tuple[str, str]:
+    """Split the first URI of a line of Route from what follows its comma; ("", "") if it has more than the URI.
+
+    A request within a dialog has many values, of which a node needs the first ones only.
+    """
+    if routes[:1] == "<":
+        uri, _, rest = routes[1:].partition(">")
+        if not rest or rest[0] == ",":
+            return uri, rest[1:].lstrip()
+    return "", ""
+
+
+def _strip_lines(request: Request, own: OwnUris) -> list[SipUri]:
+    """Do the same for values in several lines, or with names and parameters."""
     stripped: list[SipUri] = []
     routes = request.routes
     for route in routes:
@@ -122,9 +157,8 @@ def next_hop_uri(request: Request) -> SipUri:
     A strict router in the topmost Route gets the request the way it expects: its own URI in the Request-URI, the
     former Request-URI as last Route.
     """
-    routes = request.routes
-    if routes:
-        uri = routes[0].sip_uri
+    uri = _topmost_route(request)
+    if uri is not None:
         if not uri.lr:
             request.append("Route", f"<{request.uri}>")
             request.remove_first_value("Route")
@@ -134,6 +168,17 @@ def next_hop_uri(request: Request) -> SipUri:
     if not isinstance(target, SipUri):
         raise ParseError("a tel URI has no next hop without a Route", status=416)
     return target
+
+
+def _topmost_route(request: Request) -> SipUri | None:
+    line = request.get("Route")
+    if line is None:
+        return None
+    uri, _ = _first_uri(line)
+    if uri:
+        return SipUri.parse(uri)
+    routes = request.routes
+    return routes[0].sip_uri if routes else None
 
 
 def count_down_max_forwards(request: Request) -> None:

@@ -46,6 +46,18 @@ def response(status: int, *extra: tuple[str, str]) -> Response:
         ),
         pytest.param(["<sip:127.0.1.10:5062;lr>"], [], ["<sip:127.0.1.10:5062;lr>"], id="16.4 another port is another"),
         pytest.param(["<sip:[2001:DB8::10]:5070;lr>"], ["2001:db8::10"], [], id="SP-15 IPv6 by value"),
+        pytest.param(
+            ['"a, b" <sip:127.0.1.10;lr>;x="<,>" , <sip:127.0.1.10;lr>;y , <sip:s.ims.test;lr>'],
+            ["127.0.1.10", "127.0.1.10"],
+            ["<sip:s.ims.test;lr>"],
+            id="20.34 with names and parameters",
+        ),
+        pytest.param(
+            ["<sip:a,b@127.0.1.10;lr>,<sip:127.0.1.10;lr> ,<sip:a,b@s.ims.test;lr>"],
+            ["127.0.1.10", "127.0.1.10"],
+            ["<sip:a,b@s.ims.test;lr>"],
+            id="20.34 with commas in URIs",
+        ),
     ],
 )
 def test_own_routes_are_stripped(routes: list[str], stripped: list[str], left: list[str]) -> None:
