@@ -38,7 +38,8 @@ MAX_SERVER_TRANSACTIONS = 50_000  # without an answer; beyond this new requests 
 MAX_ANSWERED = 100_000  # that wait for retransmissions; beyond this the oldest are forgotten before their time
 RETRY_AFTER_S = 5  # what a 503 asks for
 
-_UDP, _TIMER_C, _TIMER_TRYING, _TRYING = Transport.UDP, Timer.C, Timer.TRYING, State.TRYING
+_UDP, _TIMER_C, _TIMER_TRYING = Transport.UDP, Timer.C, Timer.TRYING
+_TRYING, _PROCEEDING = State.TRYING, State.PROCEEDING
 
 
 class SipStack:
@@ -353,7 +354,9 @@ class SipStack:
     def _on_timer_c(self, leg: Leg) -> None:
         exchange = leg.exchange
         context = exchange.context if exchange is not None else None
-        if exchange is None or context is None or not context.is_pending(leg.branch):
+        # Without a context the request was answered over another branch, and this one is all that is left of it.
+        is_pending = leg.transaction.state is _PROCEEDING if context is None else context.is_pending(leg.branch)
+        if exchange is None or not is_pending:
             return
         if leg.cancelled_at is not None:
             ends_at = leg.cancelled_at + 64 * leg.transaction.timers.t1  # 9.1: then the INVITE counts as cancelled
@@ -362,7 +365,10 @@ class SipStack:
         if ends_at > self._now:
             self.sink.start_timer(leg, _TIMER_C, ends_at - self._now)
         elif leg.cancelled_at is None:
-            self._carry_out(exchange, context.on_timer_c(leg.branch))
+            if context is None:
+                self._cancel(leg)
+            else:
+                self._carry_out(exchange, context.on_timer_c(leg.branch))
         else:
             branch = leg.branch
             leg.terminated()
