@@ -3,8 +3,7 @@
 Feature tags make a predicate: an AND over tags, each with the values that it may have (RFC 3841 8). A contact and a
 preference match if they could agree in every tag that both have (RFC 2533); the score is how many tags the contact has.
 
-Not covered: the directives of Request-Disposition that ask for what we never do (redirect, recurse, queue) or always do
-(cancel the branches that lost).
+Not covered: the directives of Request-Disposition that ask for what we never do (redirect, recurse, queue).
 """
 
 from __future__ import annotations

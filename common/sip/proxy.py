@@ -247,7 +247,7 @@ _CANCELLED = 8
 class ResponseContext:
     """Response processing of one forwarded request with all its branches (16.7)."""
 
-    __slots__ = ("_best", "_branches", "_challenges", "_is_invite", "is_answered")
+    __slots__ = ("_best", "_branches", "_challenges", "_is_invite", "cancels_losers", "is_answered")
 
     def __init__(self, branches: int, *, is_invite: bool) -> None:
         self._branches = [0] * branches
@@ -255,6 +255,7 @@ class ResponseContext:
         self._best: Response | None = None
         self._challenges: list[tuple[str, str]] | None = None
         self.is_answered = False  # a final response has gone upstream
+        self.cancels_losers = True  # when one has succeeded
 
     def is_pending(self, branch: int) -> bool:
         """Whether the branch still lacks its final response."""
@@ -304,7 +305,9 @@ class ResponseContext:
         if self.is_answered and not self._is_invite:
             return []
         self.is_answered = True  # step 5: every 2xx to an INVITE is forwarded, also a second one
-        return [response, *self._cancel_pending()] if len(self._branches) > 1 else [response]
+        if len(self._branches) == 1 or not self.cancels_losers:
+            return [response]
+        return [response, *self._cancel_pending()]
 
     def _answer_if_complete(self) -> list[Verdict]:
         if self._best is None or not all(state & _FINAL for state in self._branches):

@@ -17,6 +17,7 @@ from opencscf.common.sip.exchange import Exchange, Leg, Sink, Spare, Target, Tar
 from opencscf.common.sip.flow import Flow, Hop, Transport
 from opencscf.common.sip.matching import TransactionTable
 from opencscf.common.sip.message import Message, Request, Response
+from opencscf.common.sip.preferences import directives
 from opencscf.common.sip.response_path import note_source, response_target
 from opencscf.common.sip.timers import Timer, TimerValues
 from opencscf.common.sip.transaction import (
@@ -211,7 +212,9 @@ class SipStack:
         exchange.record_route = forward.record_route
         exchange.resume = resume
         exchange.failure = None
-        exchange.context = proxy.ResponseContext(len(branches), is_invite=first.method == "INVITE")
+        exchange.context = context = proxy.ResponseContext(len(branches), is_invite=first.method == "INVITE")
+        if len(branches) > 1 and "no-cancel" in directives(first):
+            context.cancels_losers = False  # RFC 3841 9.1
         exchange.legs = [None] * len(branches)
         for index, branch in enumerate(branches):
             found = targets[index]

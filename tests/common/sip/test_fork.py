@@ -1,4 +1,4 @@
-"""A request that goes several ways at once, on the wire (RFC 3261 16.7, 16.8)."""
+"""A request that goes several ways at once, on the wire (RFC 3261 16.7, 16.8; RFC 3841 9.1)."""
 
 from typing import Any
 
@@ -146,6 +146,38 @@ def test_cancel_goes_to_all_who_ring(fork: Any) -> None:
     assert cancelled(fork) == {first}
     answer(fork, 1, 180)
     assert cancelled(fork) == {first, second}
+
+
+def test_no_cancel(fork: Any) -> None:
+    """RFC 3841 9.1: who asks for it ends the other branches himself; only a 6xx ends them all the same."""
+    fork.receive(invite("Request-Disposition: no-cancel"))
+    answer(fork, 0, 180)
+    answer(fork, 1, 180)
+    answer(fork, 0, 200)
+    assert cancelled(fork) == set()
+    answer(fork, 1, 200)
+    assert statuses(fork) == [180, 180, 200, 200]
+
+
+def test_no_cancel_and_6xx(fork: Any) -> None:
+    """RFC 3841 9.1."""
+    fork.receive(invite("Request-Disposition: no-cancel"))
+    answer(fork, 0, 180)
+    answer(fork, 1, 603)
+    assert cancelled(fork) == {fork.forwarded[0].branch}
+
+
+def test_no_cancel_is_not_for_ever(fork: Any) -> None:
+    """16.8: Timer C ends a branch that still rings, long after the caller has his answer over another."""
+    fork.receive(invite("Request-Disposition: no-cancel"))
+    answer(fork, 0, 180)
+    answer(fork, 1, 200)
+    fork.pass_time(170)
+    assert cancelled(fork) == set()
+    fork.pass_time(15)
+    assert cancelled(fork) == {fork.forwarded[0].branch}
+    fork.pass_time(40)
+    assert fork.stack.client_transactions == 0
 
 
 def test_what_is_forked_keeps_its_own_story(fork: Any) -> None:
