@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -153,7 +154,8 @@ def test_nothing_is_left_when_the_lab_itself_is_killed(plan: Callable[[str, str]
         with socket.create_connection(one.health) as connection:  # ends when its server is gone
             lab.kill()
             connection.settimeout(5)
-            assert connection.recv(1) == b""
+            with contextlib.suppress(ConnectionResetError):  # if it had not read its side yet
+                assert connection.recv(1) == b""
 
 
 @pytest.mark.parametrize("protocol", ["udp", "tcp"])
