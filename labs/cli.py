@@ -1,8 +1,9 @@
-"""The `opencscf` command: `opencscf lab run|render|check`, `opencscf bench sip`."""
+"""The `opencscf` command: `opencscf lab run|render|check`, `opencscf bench sip|wire|core`."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
@@ -88,12 +89,13 @@ def _bench_wire(options: argparse.Namespace) -> int:
 def _bench_core(options: argparse.Namespace) -> int:
     from opencscf.labs.bench import core  # noqa: PLC0415  see _run
     from opencscf.labs.bench.cores import Peer  # noqa: PLC0415
+    from opencscf.labs.bench.plan import Part, Plan  # noqa: PLC0415
 
-    plan = core.Plan.of(
+    plan = Plan.of(
         peers=[Peer(name) for name in options.peers],
         registrations_per_s=options.registrations_per_s,
         calls_per_s=options.calls_per_s,
-        parts=[core.Part(name) for name in options.parts],
+        parts=[Part(name) for name in options.parts],
         users=options.users,
         repeat=options.repeat,
         is_quick=options.quick,
@@ -103,24 +105,25 @@ def _bench_core(options: argparse.Namespace) -> int:
 
 
 def _rate(text: str) -> float:
-    rate = float(text)
-    if not 1 <= rate <= 20_000:
-        raise argparse.ArgumentTypeError(f"expected a rate from 1 to 20000 a second, got {text}")
-    return rate
+    return _between(1, 20_000, text, "a rate a second")
 
 
 def _users(text: str) -> int:
-    count = int(text)
-    if not 1_000 <= count <= 500_000:
-        raise argparse.ArgumentTypeError(f"expected 1000 to 500000 users, got {text}")
-    return count
+    return round(_between(1_000, 500_000, text, "a number of users"))
 
 
 def _repetitions(text: str) -> int:
-    count = int(text)
-    if not 1 <= count <= 100:
-        raise argparse.ArgumentTypeError(f"expected 1 to 100, got {text}")
-    return count
+    return round(_between(1, 100, text, "a number"))
+
+
+def _between(least: int, most: int, text: str, what: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not least <= number <= most:
+        raise argparse.ArgumentTypeError(f'expected {what} from {least} to {most}, got "{text}"')
+    return number
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -163,12 +166,18 @@ def _parser() -> argparse.ArgumentParser:
         "--parts",
         nargs="+",
         default=[],
-        choices=["load", "search", "memory"],
+        choices=["load", "search", "memory", "flat", "profile"],
         metavar="PART",
-        help="load (CPU time and latency), search (the highest rates), memory; default: all",
+        help="load (CPU time and latency), search (the highest rates), memory; default: these three; flat (CPU time"
+        " with few users and with many), profile (where the time goes, which needs perf)",
     )
     core.add_argument(
-        "--users", nargs="+", type=_users, default=[], metavar="N", help="for memory; default: 10000 50000"
+        "--users",
+        nargs="+",
+        type=_users,
+        default=[],
+        metavar="N",
+        help="for memory (default: 10000 50000) and flat (default: 1000 100000)",
     )
     core.add_argument("--repeat", type=_repetitions, default=1, metavar="N", help="the least disturbed run counts")
     core.add_argument("--json", type=Path, metavar="FILE", help="write every run there too")

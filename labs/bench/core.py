@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import json
 import os
 import platform
@@ -17,7 +16,6 @@ import signal
 import sysconfig
 import tempfile
 import time
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -29,10 +27,24 @@ from opencscf.labs.bench.cores import Peer, running
 from opencscf.labs.bench.latency import can_capture, captured, latencies
 from opencscf.labs.bench.load import Sipp, find_sipp
 from opencscf.labs.bench.measure import Snapshot, families, pss_bytes
-from opencscf.labs.bench.report import MAX_FAILED, NODES, Ceiling, LatencyRun, LoadRun, Memory, Report
+from opencscf.labs.bench.plan import Part, Plan
+from opencscf.labs.bench.profile import sample, why_no_sampling
+from opencscf.labs.bench.report import (
+    NODE_LABELS,
+    NODES,
+    Ceiling,
+    Flat,
+    LatencyRun,
+    LoadRun,
+    Memory,
+    Profile,
+    Report,
+    Step,
+)
+from opencscf.labs.bench.search import search
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from opencscf.labs.bench.cores import RunningCore
     from opencscf.labs.bench.load import LoadResult
@@ -40,72 +52,22 @@ if TYPE_CHECKING:
 REGISTRATION: Final = "registration"
 CALL: Final = "call"
 
-DEFAULT_PEERS: Final = (Peer.OURS, Peer.KAMAILIO, Peer.KAMAILIO_FM)
-DEFAULT_REGISTRATIONS: Final = (300.0, 600.0)
-DEFAULT_CALLS: Final = (100.0, 200.0)
-LOAD_S: Final = 10.0
-LATENCY_S: Final = 5.0
 SETTLE_S: Final = 1.0
 WARM_UP: Final = 100
-MEMORY_USERS: Final = (10_000, 50_000)
-MEMORY_BATCH: Final = 10_000  # one SIPp, which has a socket for each UE
-MEMORY_SETTLE_S: Final = 40.0  # until the last transaction is over: Timer J is 32 s on UDP
+BATCH: Final = 10_000  # one SIPp, which has a socket for each UE
+FILLING_PER_S: Final = 600.0  # at least, when what counts comes after
+QUIET_S: Final = 145.0  # to the end of every transaction (Timer J towards UEs is 128 s, TS 24.229 7.7) and some more
+PROFILE_S: Final = 8.0
 SEARCH_S: Final = 8.0
-SEARCH_GROWTH: Final = 1.5
-SEARCH_STEPS: Final = 12  # upwards
-SEARCH_HALVINGS: Final = 2  # between the last rate that went well and the first that did not
-SEARCH_REST_S: Final = 3.0
+SEARCH_REST_S: Final = 2.0
 SLOWNESS: Final = 1.25  # a run that takes longer than this times what its rate asks for was not at that rate
-
-
-class Part(enum.StrEnum):
-    """What can be measured one without the other."""
-
-    LOAD = "load"  # CPU time and latency at given rates
-    SEARCH = "search"  # the highest rates
-    MEMORY = "memory"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to measure."""
-
-    peers: tuple[Peer, ...] = DEFAULT_PEERS
-    registrations_per_s: tuple[float, ...] = DEFAULT_REGISTRATIONS
-    calls_per_s: tuple[float, ...] = DEFAULT_CALLS
-    load_s: float = LOAD_S
-    latency_s: float = LATENCY_S
-    repeat: int = 1
-    parts: tuple[Part, ...] = tuple(Part)
-    memory_users: tuple[int, ...] = MEMORY_USERS
-
-    @classmethod
-    def of(
-        cls,
-        *,
-        peers: Sequence[Peer],
-        registrations_per_s: Sequence[float],
-        calls_per_s: Sequence[float],
-        parts: Sequence[Part],
-        users: Sequence[int],
-        repeat: int,
-        is_quick: bool,
-    ) -> Plan:
-        """Make a plan of what was asked for; a quick one has one rate of each, no search and no memory."""
-        registrations = tuple(registrations_per_s) or DEFAULT_REGISTRATIONS[: 1 if is_quick else None]
-        calls = tuple(calls_per_s) or DEFAULT_CALLS[: 1 if is_quick else None]
-        return cls(
-            peers=tuple(dict.fromkeys(peers)) or DEFAULT_PEERS,
-            registrations_per_s=registrations,
-            calls_per_s=calls,
-            repeat=repeat,
-            memory_users=tuple(sorted(users)) or MEMORY_USERS,
-            parts=tuple(dict.fromkeys(parts)) or ((Part.LOAD,) if is_quick else tuple(Part)),
-        )
+CPUS: Final = os.cpu_count() or 1
 
 
 def run(plan: Plan, json_path: Path | None = None) -> Report:
     """Measure, print what happens and the table, and leave nothing behind."""
+    if json_path is not None:
+        _write(json_path, "")  # now, not after half an hour, is the time to see that it cannot be
     report = Report(environment(plan), plan.peers)
     tell(*(f"{name}: {value}" for name, value in report.environment.items()))
     with tempfile.TemporaryDirectory(prefix="opencscf-bench-", dir=_memory()) as name:
@@ -115,7 +77,7 @@ def run(plan: Plan, json_path: Path | None = None) -> Report:
             if report.has_figures:
                 print("", *report.lines(), "", sep="\n", flush=True)
             if json_path is not None:
-                json_path.write_text(json.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")
+                _write(json_path, json.dumps(report.to_json(), indent=1) + "\n")
     return report
 
 
@@ -160,6 +122,7 @@ class Session:
         self._sipp = Sipp(folder)
         self._registered = 0  # UEs from 0 on that were told to register
         self._users = 0  # of them, those that could
+        self._answering: dict[str, int] = {}  # the SIPp that takes calls, while its CPU time is of interest
 
     @property
     def _peer(self) -> Peer:
@@ -175,7 +138,8 @@ class Session:
     async def registrations(self, rate: float) -> None:
         """Register UEs that are new, for CPU time; then some more for latency."""
         count = min(round(rate * self._plan.load_s), self._sipp.max_ues)
-        await self._measured(REGISTRATION, rate, lambda: self._register_new(rate, count))
+        run = await self._measured(REGISTRATION, rate, lambda: self._register_new(rate, count))
+        self._report.loads.append(run)
         if self._plan.latency_s and can_capture():
             count = min(round(rate * self._plan.latency_s), self._sipp.max_ues)
             await self._timed(REGISTRATION, rate, lambda: self._register_new(rate, count))
@@ -185,7 +149,8 @@ class Session:
         pairs = await self._pairs(rate)
         async with self._sipp.answering(pairs, pairs):
             count = round(rate * self._plan.load_s)
-            await self._measured(CALL, rate, lambda: self._sipp.call(0, pairs, rate, count))
+            run = await self._measured(CALL, rate, lambda: self._sipp.call(0, pairs, rate, count))
+            self._report.loads.append(run)
             if self._plan.latency_s and can_capture():
                 count = round(rate * self._plan.latency_s)
                 await self._timed(CALL, rate, lambda: self._sipp.call(0, pairs, rate, count))
@@ -193,33 +158,80 @@ class Session:
     async def ceiling(self, kind: str, rate: float) -> None:
         """Search the highest rate from a given one on, then see what is left of it at twice that rate."""
         if kind == REGISTRATION:
-            ues = min(10_000, self._sipp.max_ues)
-            search = await self._search(kind, rate, lambda rate, count: self._sipp.register(0, ues, rate, count))
+            ues = self._sipp.max_ues
+            one = await self._search(kind, rate, lambda rate, count: self._sipp.flood("register", 0, ues, rate, count))
         else:
             pairs = await self._pairs(rate * 4)
-            async with self._sipp.answering(pairs, pairs):
-                search = await self._search(kind, rate, lambda rate, count: self._sipp.call(0, pairs, rate, count))
-        self._report.ceilings.append(search)
-        tell(f"  highest rate of {kind}s: {search.words}; at twice that, {search.kept_in_overload:.0%} of it is done")
+            async with self._sipp.answering(pairs, pairs) as answering:
+                self._answering = {"answering": answering}
+                one = await self._search(
+                    kind, rate, lambda rate, count: self._sipp.flood("call", 0, pairs, rate, count)
+                )
+            self._answering = {}
+        self._report.ceilings.append(one)
+        tell(f"  highest rate of {kind}s: {one.words}; limit: {one.limit}; at twice that, {one.kept} of it is done")
 
     async def memory(self) -> None:
-        """Register many and look at the memory when their transactions are over."""
-        await self._weigh(0)
-        rate = self._plan.registrations_per_s[-1]
+        """Register many; look at the memory soon afterwards, and when their transactions are over."""
+        empty = await self._weigh()
+        self._report.memory.append(Memory(self._peer, 0, self._users, empty, empty, await self._core.shared_bytes()))
         for users in self._plan.memory_users:
-            while self._registered < users:
-                count = min(MEMORY_BATCH, self._sipp.max_ues, users - self._registered)
-                await self._measured(REGISTRATION, rate, partial(self._register_new, rate, count))
-            tell(f"  waiting {MEMORY_SETTLE_S:g} s for the transactions to end")
-            await asyncio.sleep(MEMORY_SETTLE_S)
-            await self._weigh(users)
+            await self._fill(users, self._plan.registrations_per_s[-1], is_measured=True)
+            soon = await self._weigh()
+            await self._quiet()
+            settled, shared = await self._weigh(), await self._core.shared_bytes()
+            self._report.memory.append(Memory(self._peer, users, self._users, soon, settled, shared))
 
-    async def _weigh(self, users: int) -> None:
+    async def flatness(self, rate: float) -> None:
+        """Measure a registration at one rate, with few users registered and with many."""
+        for users in self._plan.flat_users:
+            await self._fill(users, max(rate, FILLING_PER_S), is_measured=False)
+            await self._quiet()
+            count = min(round(rate * self._plan.load_s), self._sipp.max_ues)
+            run = await self._measured(REGISTRATION, rate, partial(self._register_new, rate, count))
+            self._report.flats.append(Flat(users, run))
+
+    async def profile(self, registration_rate: float, call_rate: float) -> None:
+        """Sample where our nodes are under registrations, then under calls."""
+        count = min(round(registration_rate * (PROFILE_S + 4)), self._sipp.max_ues)
+        await self._sampled(REGISTRATION, registration_rate, lambda: self._register_new(registration_rate, count))
+        pairs = await self._pairs(call_rate)
+        async with self._sipp.answering(pairs, pairs):
+            count = round(call_rate * (PROFILE_S + 4))
+            await self._sampled(CALL, call_rate, lambda: self._sipp.call(0, pairs, call_rate, count))
+
+    async def _sampled(self, kind: str, rate: float, load: Callable[[], Awaitable[LoadResult]]) -> None:
+        loading = asyncio.ensure_future(load())
+        try:
+            await asyncio.sleep(2)  # SIPp has to get its sockets first
+            nodes = {name: pid for name, pid in self._core.roots.items() if name in NODES}
+            shares = await sample(nodes, PROFILE_S, self._folder)
+            self._check(await loading, kind)
+        finally:
+            loading.cancel()
+        self._report.profiles.append(Profile(self._peer, kind, rate, shares))
+
+    async def _fill(self, users: int, rate: float, *, is_measured: bool) -> None:
+        while self._registered < users:
+            count = min(BATCH, self._sipp.max_ues, users - self._registered)
+            if is_measured:
+                run = await self._measured(REGISTRATION, rate, partial(self._register_new, rate, count))
+                self._report.loads.append(run)
+            else:
+                self._check(await self._register_new(rate, count), REGISTRATION)
+        tell(f"  {self._users:,} users are registered")
+
+    async def _quiet(self) -> None:
+        tell(f"  waiting {QUIET_S:g} s for the transactions to end")
+        await asyncio.sleep(QUIET_S)
+
+    async def _weigh(self) -> int:
         self._core.check()
         groups = families(self._core.roots)
-        used = sum(pss_bytes(groups[node]) for node in NODES)
-        self._report.memory.append(Memory(self._peer, users, self._users, used, await self._core.shared_bytes()))
-        tell(f"  {self._users:,} users: {used / 2**20:.0f} MiB (PSS)")
+        used = {node: pss_bytes(groups[node]) for node in NODES}
+        parts = ", ".join(f"{NODE_LABELS[node]} {octets / 2**20:.0f}" for node, octets in used.items())
+        tell(f"  {self._users:,} users: {sum(used.values()) / 2**20:.0f} MiB PSS ({parts})")
+        return sum(used.values())
 
     async def _register_new(self, rate: float, count: int) -> LoadResult:
         first, self._registered = self._registered, self._registered + count
@@ -237,7 +249,7 @@ class Session:
             self._check(await self._register_new(rate, min(missing, self._sipp.max_ues)), REGISTRATION)
         return min(pairs, self._registered // 2)
 
-    async def _measured(self, kind: str, rate: float, load: Callable[[], Awaitable[LoadResult]]) -> None:
+    async def _measured(self, kind: str, rate: float, load: Callable[[], Awaitable[LoadResult]]) -> LoadRun:
         users = self._registered
         before, cx_before = Snapshot.take(self._core.roots), await self._core.cx()
         result = await load()
@@ -253,11 +265,11 @@ class Session:
             cx={name: round((count - cx_before[name]) / done, 3) for name, count in cx.items()},
             others=usage.others, first=users,
         )  # fmt: skip
-        self._report.loads.append(one)
         tell(
             f"  {one.successful} of {one.offered} {kind}s at {rate:g}/s: {one.core_ms:.2f} ms CPU each"
             f" ({', '.join(f'{node} {one.cpu_ms[node]:.2f}' for node in NODES)}); others used {one.others:.0%}"
         )
+        return one
 
     async def _timed(self, kind: str, rate: float, load: Callable[[], Awaitable[LoadResult]]) -> None:
         capture = self._folder / "ues.pcap"
@@ -269,23 +281,32 @@ class Session:
         tell("  " + "; ".join(f"{name} {one.p50:.1f} / {one.p99:.1f} ms" for name, one in sorted(times.items())))
 
     async def _search(self, kind: str, rate: float, load: Callable[[float, int], Awaitable[LoadResult]]) -> Ceiling:
-        steps: list[tuple[float, float]] = []
+        steps: list[Step] = []
 
         async def goes_well(rate: float) -> bool:
-            result = await load(rate, round(rate * SEARCH_S))
-            self._core.check()
-            steps.append((rate, result.failed_share))
-            is_well = result.failed_share < MAX_FAILED and result.seconds < SEARCH_S * SLOWNESS + 1
-            tell(f"  {rate:g} {kind}s/s: {result.failed_share:.1%} failed, {result.per_s:.0f}/s done")
-            await asyncio.sleep(SEARCH_REST_S if is_well else 3 * SEARCH_REST_S)
-            return is_well
+            steps.append(await self._step(kind, rate, load))
+            await asyncio.sleep(SEARCH_REST_S if steps[-1].is_well else 2 * SEARCH_REST_S)
+            return steps[-1].is_well
 
         best = await search(goes_well, rate)
-        result = await load(2 * best, round(2 * best * SEARCH_S)) if best else None
-        return Ceiling(
-            self._peer, kind, best, len(steps) < SEARCH_STEPS or best < steps[-1][0], tuple(steps), 2 * best,
-            0.0 if result is None else result.successful / max(SEARCH_S, result.seconds),
+        overload = await self._step(kind, 2 * best, load) if best else None
+        return Ceiling(self._peer, kind, best, tuple(steps), overload)
+
+    async def _step(self, kind: str, rate: float, load: Callable[[float, int], Awaitable[LoadResult]]) -> Step:
+        roots = self._core.roots | self._answering
+        before = Snapshot.take(roots)
+        result = await load(rate, round(rate * SEARCH_S))
+        usage = before.until(Snapshot.take(roots))
+        self._core.check()
+        used = usage.cpu_s | {"sipp": usage.sipp_s}
+        step = Step(
+            rate, result.failed_share, result.per_s, result.seconds <= SEARCH_S * SLOWNESS + 1,
+            {name: used_s / usage.seconds for name, used_s in used.items()},
+            (sum(used.values()) / usage.seconds + usage.others * CPUS) / CPUS,
         )  # fmt: skip
+        busy = ", ".join(f"{name} {share:.0%}" for name, share in step.busy.items())
+        tell(f"  {rate:g} {kind}s/s: {step.failed_share:.1%} failed, {step.done_per_s:.0f}/s done; of a CPU: {busy}")
+        return step
 
     def _check(self, result: LoadResult, kind: str) -> None:
         self._core.check()
@@ -294,25 +315,6 @@ class Session:
             raise StartupError(
                 f"{self._peer.label}: {result.successful} of {result.offered} {kind}s succeeded; SIPp: {words}"
             )
-
-
-async def search(goes_well: Callable[[float], Awaitable[bool]], rate: float) -> float:
-    """Find the highest rate that goes well: upwards in steps, then halving the last step; 0 if not even the first."""
-    best, failed = 0.0, None
-    for _ in range(SEARCH_STEPS):
-        if not await goes_well(rate):
-            failed = rate
-            break
-        best, rate = rate, round(rate * SEARCH_GROWTH)
-    if failed is None or not best:
-        return best
-    for _ in range(SEARCH_HALVINGS):
-        middle = round((best + failed) / 2)
-        if await goes_well(middle):
-            best = middle
-        else:
-            failed = middle
-    return best
 
 
 async def _run(plan: Plan, report: Report, folder: Path) -> None:
@@ -327,12 +329,18 @@ async def _run(plan: Plan, report: Report, folder: Path) -> None:
     for peer in plan.peers:
         if Part.SEARCH in plan.parts:
             async with _session(plan, report, peer, folder, "highest rate of registrations") as session:
-                await session.ceiling(REGISTRATION, plan.registrations_per_s[0])
+                await session.ceiling(REGISTRATION, plan.registrations_per_s[-1])
             async with _session(plan, report, peer, folder, "highest rate of calls") as session:
-                await session.ceiling(CALL, plan.calls_per_s[0])
+                await session.ceiling(CALL, plan.calls_per_s[-1])
         if Part.MEMORY in plan.parts:
             async with _session(plan, report, peer, folder, "memory") as session:
                 await session.memory()
+        if Part.FLAT in plan.parts:
+            async with _session(plan, report, peer, folder, "a registration with few users and with many") as session:
+                await session.flatness(plan.registrations_per_s[0])
+        if Part.PROFILE in plan.parts and peer.is_ours and _can_profile():
+            async with _session(plan, report, peer, folder, "where the time goes") as session:
+                await session.profile(plan.registrations_per_s[0], plan.calls_per_s[0])
 
 
 @contextlib.asynccontextmanager
@@ -365,6 +373,13 @@ async def _until_terminated(main: Awaitable[None]) -> None:
         raise
 
 
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StartupError(f"cannot write {path}: {error.strerror}") from error
+
+
 def _new(parent: Path, name: str) -> Path:
     folder = parent / name
     folder.mkdir()
@@ -384,5 +399,13 @@ def _cpu_model() -> str:
 
 
 def _python_build() -> str:
+    """Say what its build tells: Debian's has PGO, but says so nowhere."""
     options = sysconfig.get_config_var("CONFIG_ARGS") or ""
-    return "with PGO" if "--enable-optimizations" in options else "without PGO"
+    return "PGO by its build flags" if "--enable-optimizations" in options else "PGO not stated"
+
+
+def _can_profile() -> bool:
+    obstacle = why_no_sampling()
+    if obstacle:
+        tell(f"  no profile: {obstacle}")
+    return obstacle is None

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SCENARIOS: Final = Path(__file__).parent / "sipp"
 PATIENCE_S: Final = 25.0  # beyond the time that the rate asks for; then what is not done is a failure
 MAX_CALLS: Final = 6_000  # at one time
+FLOOD_PATIENCE_S: Final = 10.0  # in a search, where a rate that needs more has failed
+FLOOD_CALLS: Final = 30_000  # in a search: so many that SIPp does not wait for a core that is slow
 SOCKETS_TIMEOUT_S: Final = 20.0
 SPARE_FILES: Final = 500
 MAX_SOCKETS: Final = 13_000  # more of them, and SIPp spends its time looking through them
@@ -71,9 +73,14 @@ class Sipp:
         """Let UEs call those that are `pairs` further; all are registered and the callees answer already."""
         return await self._run(self._command("call", first, pairs), rate, count)
 
+    async def flood(self, scenario: str, first: int, ues: int, rate: float, count: int) -> LoadResult:
+        """Do either, and go on at that rate whatever the core makes of it."""
+        command = self._command(scenario, first, ues)
+        return await self._run(command, rate, count, patience_s=FLOOD_PATIENCE_S, most=FLOOD_CALLS)
+
     @contextlib.asynccontextmanager
-    async def answering(self, first: int, ues: int) -> AsyncIterator[None]:
-        """Let UEs take calls."""
+    async def answering(self, first: int, ues: int) -> AsyncIterator[int]:
+        """Let UEs take calls; this is the process that plays them."""
         before = _udp_sockets()
         process = await spawn(self._command("answer", first, ues), self._folder)
         try:
@@ -82,7 +89,7 @@ class Sipp:
                 if process.returncode is not None or time.monotonic() > deadline:
                     raise StartupError("sipp: the UEs that answer did not get their sockets")
                 await asyncio.sleep(0.05)
-            yield
+            yield process.pid
         finally:
             await stop(process)
 
@@ -98,9 +105,11 @@ class Sipp:
             "-trace_stat", "-stf", str(path.with_suffix(".stat")), "-fd", "1",
         ]  # fmt: skip
 
-    async def _run(self, command: list[str], rate: float, count: int) -> LoadResult:
-        limit_s = count / rate + PATIENCE_S
-        more = ["-r", f"{rate:g}", "-m", str(count), "-l", str(min(count, MAX_CALLS)), "-timeout", f"{limit_s:.0f}s"]
+    async def _run(
+        self, command: list[str], rate: float, count: int, patience_s: float = PATIENCE_S, most: int = MAX_CALLS
+    ) -> LoadResult:
+        limit_s = count / rate + patience_s
+        more = ["-r", f"{rate:g}", "-m", str(count), "-l", str(min(count, most)), "-timeout", f"{limit_s:.0f}s"]
         begin = time.monotonic()
         process = await spawn([*command, *more], self._folder)
         try:

@@ -21,8 +21,10 @@ NODE_LABELS: Final = {
     "scscf": "S-CSCF",
     "hss": "control: HSS",
     "sipp": "control: SIPp",
+    "answering": "control: SIPp that is called",
 }
 MAX_FAILED: Final = 0.01
+BUSY: Final = 0.9  # share of CPU time that leaves no more
 LATENCIES: Final = (
     "REGISTER to 401",
     "REGISTER to 200",
@@ -75,37 +77,87 @@ class LatencyRun:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One rate of a search."""
+
+    rate: float
+    failed_share: float
+    done_per_s: float
+    is_in_time: bool  # or what came late shows that the rate was not kept up
+    busy: dict[str, float]  # share of one CPU that each node, the HSS and SIPp used
+    machine: float  # share of all CPUs that was used
+
+    @property
+    def is_well(self) -> bool:
+        """Whether the core kept up."""
+        return self.is_in_time and self.failed_share < MAX_FAILED
+
+    @property
+    def limit(self) -> str:
+        """Name what had no CPU time left, as far as CPU time tells."""
+        name, share = max(self.busy.items(), key=lambda one: one[1], default=("", 0.0))
+        if share >= BUSY:
+            return f"{NODE_LABELS[name].removeprefix('control: ')} ({share:.0%} of a CPU)"
+        if self.machine >= BUSY:
+            return f"this machine's CPUs ({self.machine:.0%} used)"
+        return f"not CPU time ({NODE_LABELS[name].removeprefix('control: ')} {share:.0%})" if name else "unknown"
+
+
+@dataclass(frozen=True, slots=True)
 class Ceiling:
     """The highest rate at which less than 1 % fails, and what is done at twice that rate."""
 
     peer: Peer
     kind: str
     rate: float
-    is_reached: bool  # the search has seen a higher one fail
-    steps: tuple[tuple[float, float], ...]  # offered a second, share that failed
-    overload_offered: float = 0.0
-    overload_done: float = 0.0  # a second
+    steps: tuple[Step, ...]
+    overload: Step | None  # at twice that rate
 
     @property
     def words(self) -> str:
         """Tell the rate, and whether it may be higher."""
-        return f"{self.rate:g}/s" if self.is_reached else f"over {self.rate:g}/s"
+        return f"{self.rate:g}/s" if any(not step.is_well for step in self.steps) else f"over {self.rate:g}/s"
 
     @property
-    def kept_in_overload(self) -> float:
-        """The part of the highest rate that is still done at twice that rate."""
-        return self.overload_done / self.rate if self.rate else 0.0
+    def limit(self) -> str:
+        """Tell what was the limit at the lowest rate that did not go well."""
+        failed = [step for step in self.steps if not step.is_well]
+        return min(failed, key=lambda step: step.rate).limit if failed else "not reached"
+
+    @property
+    def kept(self) -> str:
+        """Tell the part of the highest rate that is still done at twice that rate."""
+        return f"{self.overload.done_per_s / self.rate:.0%}" if self.overload and self.rate else "nothing"
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Memory with a number of users registered and all transactions over."""
+    """Memory with a number of users registered."""
 
     peer: Peer
     users: int  # as planned
     registered: int  # in fact
-    pss_bytes: int  # of the three CSCFs
-    shared_bytes: int | None  # what Kamailio counts
+    pss_bytes: int  # of the three CSCFs, right after the last registration
+    settled_bytes: int  # the same when all transactions are over
+    shared_bytes: int | None  # what Kamailio counts, then
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """What a registration costs with a number of users registered."""
+
+    users: int
+    run: LoadRun
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Where the CPU time of our nodes goes under a load: shares by node and place."""
+
+    peer: Peer
+    kind: str
+    rate: float
+    shares: dict[str, dict[str, float]]
 
 
 @dataclass(slots=True)
@@ -118,11 +170,13 @@ class Report:
     latencies: list[LatencyRun] = field(default_factory=list)
     ceilings: list[Ceiling] = field(default_factory=list)
     memory: list[Memory] = field(default_factory=list)
+    flats: list[Flat] = field(default_factory=list)
+    profiles: list[Profile] = field(default_factory=list)
 
     @property
     def has_figures(self) -> bool:
         """Whether anything was measured at all."""
-        return bool(self.loads or self.ceilings or self.memory)
+        return bool(self.loads or self.ceilings or self.memory or self.flats or self.profiles)
 
     def to_json(self) -> dict[str, object]:
         """Give all runs, also those that the table leaves out."""
@@ -134,8 +188,14 @@ class Report:
         for kind in ("registration", "call"):
             for rate in sorted({run.rate for run in self.loads if run.kind == kind}):
                 rows += self._cpu_rows(kind, rate)
-        rows += self._latency_rows() + self._ceiling_rows() + self._memory_rows()
-        return [*(f"{name}: {value}" for name, value in self.environment.items()), "", *table(rows)]
+        rows += self._latency_rows() + self._ceiling_rows() + self._memory_rows() + self._flat_rows()
+        lines = [*(f"{name}: {value}" for name, value in self.environment.items()), ""]
+        if len(rows) > 1 or not self.profiles:
+            lines += table(rows)
+        for profile in self.profiles:
+            lines += ["", f"CPU time of {profile.peer.label}, {profile.kind}s at {profile.rate:g}/s:", ""]
+            lines += table(_profile_rows(profile))
+        return lines
 
     def best(self, peer: Peer, kind: str, rate: float) -> LoadRun | None:
         """Choose, of the runs that were repeated, the one that was least disturbed: sound, and cheapest."""
@@ -187,36 +247,39 @@ class Report:
                         *("" if one is None else one.words for one in ceilings),
                     ]
                 )
-                rows.append(
-                    [
-                        "- done at twice that rate",
-                        *("" if one is None else f"{one.kept_in_overload:.0%} of it" for one in ceilings),
-                    ]
-                )
+                rows.append(["- limit", *("" if one is None else one.limit for one in ceilings)])
+                rows.append(["- done at twice that rate", *("" if one is None else one.kept for one in ceilings)])
         return rows
 
     def _memory_rows(self) -> list[list[str]]:
         rows = []
         for users in sorted({one.users for one in self.memory if one.users}):
-            rows.append([f"memory (PSS) per user at {users:,}, KiB", *(self._per_user(p, users) for p in self.peers)])
-            shared = [self._shared_per_user(peer, users) for peer in self.peers]
-            if any(shared):
-                rows.append(["- in Kamailio's shared memory, KiB", *shared])
+            for label, octets in _MEMORY.items():
+                cells = [self._per_user(peer, users, octets) for peer in self.peers]
+                if any(cells):
+                    rows.append([label.format(users=users), *cells])
         return rows
 
-    def _per_user(self, peer: Peer, users: int) -> str:
+    def _per_user(self, peer: Peer, users: int, octets: Callable[[Memory], int | None]) -> str:
         empty, full = self._memory_of(peer, 0), self._memory_of(peer, users)
-        return (
-            ""
-            if empty is None or full is None
-            else _kib((full.pss_bytes - empty.pss_bytes) / (full.registered - empty.registered))
-        )
-
-    def _shared_per_user(self, peer: Peer, users: int) -> str:
-        empty, full = self._memory_of(peer, 0), self._memory_of(peer, users)
-        if empty is None or full is None or empty.shared_bytes is None or full.shared_bytes is None:
+        if empty is None or full is None:
             return ""
-        return _kib((full.shared_bytes - empty.shared_bytes) / (full.registered - empty.registered))
+        before, after = octets(empty), octets(full)
+        if before is None or after is None:
+            return ""
+        return f"{(after - before) / (full.registered - empty.registered) / 1024:.1f}"
+
+    def _flat_rows(self) -> list[list[str]]:
+        found = {(one.run.peer, one.users): one.run for one in self.flats}
+        rows = []
+        for rate, users in sorted({(one.run.rate, one.users) for one in self.flats}):
+            runs = [found.get((peer, users)) for peer in self.peers]
+            label = f"**registration at {rate:g}/s with {users:,} users, CPU ms**"
+            rows.append([label, *("" if run is None else f"**{run.core_ms:.2f}**" for run in runs)])
+            for node in NODES:
+                cells = ["" if run is None else f"{run.cpu_ms[node]:.2f}" for run in runs]
+                rows.append([f"- {NODE_LABELS[node]}", *cells])
+        return rows
 
     def _memory_of(self, peer: Peer, users: int) -> Memory | None:
         return next((one for one in self.memory if (one.peer, one.users) == (peer, users)), None)
@@ -234,5 +297,14 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
     return [line(rows[0]), rule, *map(line, rows[1:])]
 
 
-def _kib(octets: float) -> str:
-    return f"{octets / 1024:.1f}"
+def _profile_rows(profile: Profile) -> list[list[str]]:
+    places = dict.fromkeys(place for shares in profile.shares.values() for place in shares)
+    rows = [["", *(NODE_LABELS[node] for node in profile.shares)]]
+    return rows + [[place, *(f"{shares.get(place, 0):.0%}" for shares in profile.shares.values())] for place in places]
+
+
+_MEMORY: Final[dict[str, Callable[[Memory], int | None]]] = {
+    "memory (PSS) per user at {users:,}, KiB: settled": lambda one: one.settled_bytes,
+    "- right after the burst": lambda one: one.pss_bytes,
+    "- in Kamailio's shared memory, settled": lambda one: one.shared_bytes,
+}

@@ -12,8 +12,9 @@ import pytest
 from opencscf.common.errors import StartupError
 from opencscf.labs import cli
 from opencscf.labs.bench import core
-from opencscf.labs.bench.core import DEFAULT_PEERS, Part, Plan, search
 from opencscf.labs.bench.cores import Peer
+from opencscf.labs.bench.plan import DEFAULT_PEERS, Part, Plan
+from opencscf.labs.bench.search import search
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,16 +52,22 @@ def test_a_plan_is_everything_unless_told_otherwise() -> None:
         registrations_per_s=[7.0], calls_per_s=[8.0, 9.0],
     )  # fmt: skip
     assert (some.peers, some.registrations_per_s, some.calls_per_s) == ((Peer.OURS,), (7.0,), (8.0, 9.0))
-    assert (some.parts, some.memory_users) == ((Part.MEMORY,), (5000, 9000))
+    assert (some.parts, some.users) == ((Part.MEMORY,), (5000, 9000))
+
+
+def test_users_are_those_of_each_part_unless_told() -> None:
+    assert (Plan().memory_users, Plan().flat_users) == ((10_000, 50_000), (1_000, 100_000))
+    assert (Plan(users=(20_000,)).memory_users, Plan(users=(20_000,)).flat_users) == ((20_000,), (1_000, 20_000))
 
 
 @pytest.mark.parametrize(
     ("limit", "tried"),
     [
-        pytest.param(700, [300, 450, 675, 1012, 844, 760], id="upwards, then two halvings"),
-        pytest.param(800, [300, 450, 675, 1012, 844, 760], id="the last halving goes well"),
-        pytest.param(299, [300], id="not even the first"),
-        pytest.param(10**9, [300, 450, 675, 1012, 1518, 2277, 3416, 5124, 7686, 11529, 17294, 25941], id="bounded"),
+        pytest.param(700, [300, 600, 1200, 900, 750, 675], id="upwards, then three halvings"),
+        pytest.param(1190, [300, 600, 1200, 900, 1050, 1125], id="the halvings go well"),
+        pytest.param(299, [300, 150, 225, 262, 281], id="not even the first"),
+        pytest.param(1, [300, 150, 75, 38], id="none in reach"),
+        pytest.param(10**9, [300, 600, 1200, 2400, 4800, 9600, 19200, 38400], id="bounded"),
     ],
 )
 def test_search_for_the_highest_rate(limit: int, tried: list[int]) -> None:
@@ -93,7 +100,9 @@ def test_a_taken_port_is_named_before_anything_is_started(monkeypatch: pytest.Mo
         core.run(Plan(peers=(Peer.OURS,), parts=(Part.LOAD,)))
 
 
-@pytest.mark.parametrize("arguments", [["--registrations-per-s", "0"], ["--repeat", "0"], ["--peers", "asterisk"]])
+@pytest.mark.parametrize(
+    "arguments", [["--registrations-per-s", "0"], ["--repeat", "0"], ["--peers", "asterisk"], ["--users", "many"]]
+)
 def test_wrong_arguments_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         cli.main(["bench", "core", *arguments])
