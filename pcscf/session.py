@@ -136,7 +136,7 @@ def _forward_initial(
     if isinstance(asked, Refusal):
         return _refuse(request, asked.status, "session interval too small", headers=asked.headers)
     call = _new_call(pcscf, request, binding, identity, icid, is_originating=isinstance(back, TowardsUe))
-    offer = _offer(request, is_from_ue=call.key.is_originating)
+    offer = _offer(pcscf, request, is_from_ue=call.key.is_originating)
     handler = CallResponses(pcscf, call, back, offer, is_initial=True, asked=asked)
     started = Report("call-started", {**call_story(call), "cseq": str(request.cseq), "to": request.uri})
     return [Forward((branch,), record_route, handler), started]
@@ -145,6 +145,8 @@ def _forward_initial(
 def _enforce_service_route(pcscf: PcscfState, request: Request, binding: Binding) -> None:
     """Put the stored Service-Route in the place of any other Route (PT-03); without one the I-CSCF finds the way."""
     wanted = binding.service_route or (pcscf.config.pcscf.icscf,)
+    if request.get_all("Route") == [f"<{uri}>" for uri in wanted]:  # as every phone writes the usual one
+        return
     given = [route.uri for route in request.routes]
     if len(given) != len(wanted) or not all(map(same_uri, given, wanted)):
         request.remove("Route")
@@ -190,18 +192,20 @@ def _forward_within(
         return [Forward((branch,), None, None if request.method == "ACK" else back)]
     match request.method:
         case "ACK":
-            return [Forward((branch,)), *_answered_late(pcscf, call, request, is_from_ue=is_from_ue)]
+            if call.offer is None:
+                return [Forward((branch,))]
+            return [Forward((branch,)), *_answered_late(call, request, is_from_ue=is_from_ue)]
         case "BYE":
             lasted_s = round(now - call.answered_at, 1) if call.answered_at is not None else None
             details: Fields = {"by": "ue" if is_from_ue else "peer", "lasted_s": lasted_s}
             return [Forward((branch,), None, back), *end_call(pcscf, call, "call-ended", details)]
         case "PRACK" if call.offer is not None and call.offer.is_from_ue is not is_from_ue:
-            return [Forward((branch,), None, back), *_answered_late(pcscf, call, request, is_from_ue=is_from_ue)]
+            return [Forward((branch,), None, back), *_answered_late(call, request, is_from_ue=is_from_ue)]
         case "INVITE" | "UPDATE" | "PRACK":
             asked = lifetime.ask(pcscf, branch.request) if request.method in REFRESHING else None
             if isinstance(asked, Refusal):
                 return _refuse(request, asked.status, "session interval too small", headers=asked.headers)
-            offer = _offer(request, is_from_ue=is_from_ue)
+            offer = _offer(pcscf, request, is_from_ue=is_from_ue)
             if offer is not None:
                 call.renegotiated_with = _callee_tag(call, request)
             return [Forward((branch,), None, CallResponses(pcscf, call, back, offer, is_initial=False, asked=asked))]
@@ -209,14 +213,14 @@ def _forward_within(
             return [Forward((branch,), None, back)]
 
 
-def _answered_late(pcscf: PcscfState, call: Call, request: Request, *, is_from_ue: bool) -> list[Action]:
+def _answered_late(call: Call, request: Request, *, is_from_ue: bool) -> list[Action]:
     """Take the answer to an offer that came in a response (RFC 3261 13.2.1, RFC 3262 5)."""
     offer, answer = call.offer, _sdp(request)
     if offer is None or offer.is_from_ue is is_from_ue or answer is None:
         return []
     call.offer = None
     call.renegotiated_with = _callee_tag(call, request)
-    outcome = _media_wanted(pcscf, call, offer, answer, [])
+    outcome = _media_wanted(call, offer, answer, [])
     return [Start(outcome)] if isinstance(outcome, Procedure) else outcome
 
 
@@ -227,7 +231,7 @@ def _answered_late(pcscf: PcscfState, call: Call, request: Request, *, is_from_u
 class TowardsUe:
     """Passes responses of the core to the UE that sent the request."""
 
-    request: Request
+    request: Request | None  # None once it has been answered
 
     def __call__(self, response: Response, now: float) -> list[Action]:
         """Pass one on."""
@@ -238,7 +242,7 @@ class TowardsUe:
 
         How long it should wait goes on, so that an overload of the core ends.
         """
-        if response.status == 503:
+        if response.status == 503 and self.request is not None:
             retry_after = response.get("Retry-After")
             headers = () if retry_after is None else (("Retry-After", retry_after),)
             return Respond(self.request, 500, "Next Hop Unavailable", headers)
@@ -249,7 +253,7 @@ class TowardsUe:
 class FromUe:
     """Passes responses of a UE to the core, under the identity by which it was called (PT-10)."""
 
-    request: Request
+    request: Request | None  # None once it has been answered
     identity: str | None = None  # None within a dialog
     unreachable: int = 480  # what to say of a UE that cannot be reached
 
@@ -260,7 +264,7 @@ class FromUe:
     def passed(self, response: Response) -> Action:
         """Assert who answers; that a UE cannot be reached is no fault of this node (PT-11, RFC 5626 5.3.1)."""
         status = response.status
-        if status == 503:
+        if status == 503 and self.request is not None:
             return Respond(self.request, self.unreachable)
         return Relay(from_ue(response, self.identity if 100 < status < 300 else None))
 
@@ -288,6 +292,8 @@ class CallResponses:
                 details: Fields = {"status": status, "reason": response.reason}
                 actions += end_call(pcscf, call, "call-failed", details)
             return actions
+        if status >= 200:
+            self.back.request = None  # this waits for further 2xx for as long as Timer L runs, and the request is large
         if self.is_initial and status > 100 and not call.is_over:
             if pcscf.registrations.get(call.key.token) is None:
                 call.is_over = True  # nothing would tell of its end
@@ -298,7 +304,9 @@ class CallResponses:
                 actions.append(Report("call-answered", call_story(call)))
         if status >= 200 and not call.is_over and response.cseq.method in REFRESHING:
             self._on_success(response, actions, now)
-        return self._with_media(response, actions) if response.body and not call.is_over else actions
+        if pcscf.authorises_media and response.body and not call.is_over:
+            return self._with_media(response, actions)
+        return actions
 
     def _on_success(self, response: Response, actions: list[Action], now: float) -> None:
         relay = actions[0]
@@ -315,16 +323,14 @@ class CallResponses:
         if self.is_initial and renegotiated_with is not None and renegotiated_with == response.to_tag:
             return actions  # a copy of what PRACK or UPDATE have changed since (RFC 3261 13.2.1)
         if self.offer is not None:
-            return _media_wanted(self.pcscf, self.call, self.offer, sdp, actions)
+            return _media_wanted(self.call, self.offer, sdp, actions)
         if response.cseq.method == "INVITE":
             self.call.offer = Offer(sdp, is_from_ue=isinstance(self.back, FromUe))
         return actions
 
 
-def _media_wanted(pcscf: PcscfState, call: Call, offer: Offer, answer: bytes, actions: list[Action]) -> Outcome:
+def _media_wanted(call: Call, offer: Offer, answer: bytes, actions: list[Action]) -> Outcome:
     """Have the media of an offer and its answer authorised before the answer goes on, if they are new (PI-01)."""
-    if not pcscf.authorises_media:
-        return actions
     try:
         media = negotiated(call, offer, answer)
     except ParseError as fault:
@@ -339,7 +345,7 @@ def _new_call(
     pcscf: PcscfState, request: Request, binding: Binding, identity: str, icid: str | None, *, is_originating: bool
 ) -> Call:
     key = CallKey(request.call_id, binding.token, is_originating, request.from_tag or "")
-    rx = pcscf.config.rx
+    rx = pcscf.config.rx if pcscf.authorises_media else None
     return pcscf.calls.get(key) or Call(
         key=key,
         identity=identity,
@@ -388,8 +394,9 @@ def _callee_tag(call: Call, request: Request) -> str | None:
     return request.to_tag if request.from_tag == call.key.caller_tag else request.from_tag
 
 
-def _offer(request: Request, *, is_from_ue: bool) -> Offer | None:
-    sdp = _sdp(request)
+def _offer(pcscf: PcscfState, request: Request, *, is_from_ue: bool) -> Offer | None:
+    """The description that a request makes, if there is somebody to authorise it."""
+    sdp = _sdp(request) if pcscf.authorises_media else None
     return Offer(sdp, is_from_ue) if sdp is not None else None
 
 

@@ -385,8 +385,8 @@ class Calls:
     """All calls between their first response and their end."""
 
     def __init__(self) -> None:
-        self._by_key: dict[CallKey, Call] = {}
-        self._by_token: dict[str, dict[CallKey, None]] = {}
+        self._by_key: dict[tuple[str, str, bool, str], Call] = {}  # by what a CallKey is made of
+        self._by_token: dict[str, Call | dict[CallKey, Call]] = {}  # one, as most have, or several
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -397,28 +397,45 @@ class Calls:
 
     def of_binding(self, token: str) -> list[Call]:
         """The calls of one binding."""
-        return [self._by_key[key] for key in self._by_token.get(token, ())]
+        found = self._by_token.get(token)
+        if found is None:
+            return []
+        return [found] if isinstance(found, Call) else [*found.values()]
 
     def in_dialog(self, call_id: str, token: str, *, ue_tag: str, peer_tag: str) -> Call | None:
         """Find the call of a request within its dialog by the tags of our UE and of its peer."""
-        called = self._by_key.get(CallKey(call_id, token, is_originating=True, caller_tag=ue_tag))
-        return called or self._by_key.get(CallKey(call_id, token, is_originating=False, caller_tag=peer_tag))
+        by_key = self._by_key  # which takes plain tuples, too, and those are made faster
+        return by_key.get((call_id, token, True, ue_tag)) or by_key.get((call_id, token, False, peer_tag))
 
     def put(self, call: Call) -> None:
         """Remember a call."""
         if self._by_key.get(call.key) is not call:
             self._by_key[call.key] = call
-            self._by_token.setdefault(call.key.token, {})[call.key] = None
+            self._add(call)
 
     def remove(self, call: Call) -> None:
         """Forget a call, if it is still this one."""
         if self._by_key.get(call.key) is not call:
             return
         del self._by_key[call.key]
-        keys = self._by_token[call.key.token]
-        del keys[call.key]
-        if not keys:
-            del self._by_token[call.key.token]
+        token = call.key.token
+        found = self._by_token[token]
+        if isinstance(found, Call):
+            del self._by_token[token]
+            return
+        del found[call.key]
+        if len(found) == 1:
+            (self._by_token[token],) = found.values()
+
+    def _add(self, call: Call) -> None:
+        key = call.key
+        found = self._by_token.setdefault(key.token, call)
+        if isinstance(found, dict):
+            found[key] = call
+        elif found.key == key:
+            self._by_token[key.token] = call
+        else:
+            self._by_token[key.token] = {found.key: found, key: call}
 
 
 @dataclass(slots=True, eq=False)

@@ -95,8 +95,8 @@ def _first_uri(routes: str) -> tuple[str, str]:
     A request within a dialog has many values, of which a node needs the first ones only.
     """
     if routes[:1] == "<":
-        uri, _, rest = routes[1:].partition(">")
-        if not rest or rest[0] == ",":
+        uri, bracket, rest = routes[1:].partition(">")
+        if bracket and (not rest or rest[0] == ","):
             return uri, rest[1:].lstrip()
     return "", ""
 

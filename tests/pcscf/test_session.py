@@ -545,6 +545,7 @@ def test_story_of_a_call(world: Any) -> None:
     assert len(world.calls) == 1
     assert handler(ok, world.now + 5) == [Relay(ok), Report("call-answered", STORY)]
     assert handler(ok, world.now + 6) == [Relay(ok)], "another leg of a forked call answers too"
+    assert handler.back.request is None, "whoever waits for such an answer keeps no request"
     bye = world.request("BYE", within(token, "ue"), to=TO)
     actions = world.receive(bye, world.now + 65)
     assert actions[1:] == [Report("call-ended", {**STORY, "by": "ue", "lasted_s": 60.0})]

@@ -252,6 +252,23 @@ def test_removed_call_is_found_nowhere() -> None:
     assert not any(state.values())
 
 
+def test_calls_of_a_binding_come_and_go() -> None:
+    calls = Calls()
+    one, two, three = (call(tag=tag) for tag in ("1", "2", "3"))
+    for each in (one, two, three, one):
+        calls.put(each)
+    assert calls.of_binding("a") == [one, two, three]
+    calls.put(again := call(tag="2"))
+    assert calls.of_binding("a") == [one, again, three]
+    for removed, left in ((one, [again, three]), (again, [three]), (three, [])):
+        calls.remove(removed)
+        assert calls.of_binding("a") == left
+    calls.put(one)
+    calls.put(again := call(tag="1"))
+    assert calls.of_binding("a") == [again]
+    assert calls.of_binding("b") == []
+
+
 def test_identity_too_long_for_a_cache() -> None:
     user = "a" * 300
     assert replace(ALICE, identities=(f"sip:{user}@ims.test",)).identity_matching(f"sip:{user}@IMS.test") is not None

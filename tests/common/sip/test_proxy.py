@@ -66,6 +66,12 @@ def test_own_routes_are_stripped(routes: list[str], stripped: list[str], left: l
     assert request.values("Route") == left
 
 
+@pytest.mark.parametrize("route", ["<sip:127.0.1.10;lr", "<>", "<tel:+1>", "x <sip:127.0.1.10;lr", ",<sip:s.test>"])
+def test_route_that_is_none_is_no_route_of_ours(route: str) -> None:
+    with pytest.raises(ParseError):
+        strip_own_routes(invite(("Route", route)), OWN)
+
+
 @pytest.mark.parametrize(
     ("uri", "routes", "stripped", "left", "target"),
     [
