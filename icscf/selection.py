@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from opencscf.common.errors import ParseError
-from opencscf.common.sip.proxy import DEFAULT_PORT
+from opencscf.common.sip.head import DEFAULT_PORT
 from opencscf.common.sip.uri import SipUri
 
 if TYPE_CHECKING:

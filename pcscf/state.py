@@ -20,7 +20,7 @@ from opencscf.common.ims.identity import Impu
 from opencscf.common.ims.pheaders import visited_network_id
 from opencscf.common.ims.public_identity import impu_of
 from opencscf.common.sip.flow import Flow, Transport
-from opencscf.common.sip.proxy import DEFAULT_PORT
+from opencscf.common.sip.head import DEFAULT_PORT
 from opencscf.common.sip.uri import SipUri, comparable_host, parse_uri, with_brackets
 from opencscf.pcscf.deadlines import Deadlines
 

@@ -14,7 +14,8 @@
 #define MAX_LINE 8192
 #define MAX_OCTETS 0x3fffffff /* of a line, so that offsets have 32 bits */
 
-static PyObject *ParseError, *CSeq, *split_elements, *transaction_key;
+static PyObject *ParseError, *CSeq, *split_elements;
+static PyObject *transaction_key, *note_source; /* head.py's, for what is not in the usual form */
 static PyObject *VIA, *FROM, *TO, *CALL_ID, *CSEQ, *CONTENT_LENGTH, *CONTENT_TYPE, *TIMESTAMP; /* canonical names */
 static PyTypeObject *HeadType;
 
@@ -1574,6 +1575,94 @@ head_replace_via(Head *self, PyObject *via)
     Py_RETURN_NONE;
 }
 
+/* Whether a word, which is in lower case, is in a text in any case. */
+static int
+holds(const char *text, Py_ssize_t length, const char *word)
+{
+    Py_ssize_t word_length = (Py_ssize_t)strlen(word);
+    for (Py_ssize_t i = 0; i + word_length <= length; i++)
+        if (is_text(text + i, word_length, word))
+            return 1;
+    return 0;
+}
+
+/* Find the first `;rport` in a Via element that is in the usual form; NULL if it must not be filled in there. */
+static const char *
+open_rport(const char *text, Py_ssize_t length)
+{
+    if (memchr(text, ',', (size_t)length) || holds(text, length, "received"))
+        return NULL;
+    for (const char *at = text; at + 6 <= text + length; at++)
+        if (memcmp(at, ";rport", 6) == 0)
+            return at + 6 == text + length || at[6] == ';' ? at : NULL;
+    return NULL;
+}
+
+/* Put the source of a message into the `;rport` of its topmost Via, which is in the usual form. */
+static int
+fill_rport(Head *self, const char *rport, const char *text, const char *end, PyObject *host, long port)
+{
+    Name name = {VIA, known_names};
+    char number[32];
+    PyOS_snprintf(number, sizeof number, ";rport=%ld", port);
+    PyObject *before = PyUnicode_DecodeASCII(text, rport - text, NULL);
+    PyObject *after = before ? PyUnicode_DecodeASCII(rport + 6, end - (rport + 6), NULL) : NULL;
+    PyObject *filled = after ? PyUnicode_FromFormat("%U%s%U;received=%U", before, number, after, host) : NULL;
+    int failed = !filled || refuse_text_with_line_ends(filled) < 0 || replace_first(self, &name, filled) < 0;
+    Py_XDECREF(before);
+    Py_XDECREF(after);
+    Py_XDECREF(filled);
+    return failed ? -1 : 0;
+}
+
+/* Note in the topmost Via where a message came from, and return the port of its responses; 0: that is Python's to do. */
+static long
+fill_via(Head *self, PyObject *host, long port)
+{
+    TopVia via = {{NULL, 0}, {NULL, 0}, 0};
+    const char *text;
+    Py_ssize_t length, host_length;
+    const char *address = PyUnicode_AsUTF8AndSize(host, &host_length);
+    int found = address ? read_via(self, &via) : -1;
+    if (found == 1)
+        found = plain_value(first_of(self, VIA), &text, &length);
+    if (found != 1)
+        return found;
+    PyObject *transaction = head_transaction_id(self, NULL); /* which this does not change */
+    if (!transaction)
+        return -1;
+    long responses = 0;
+    if (!holds(text, length, "rport")) {
+        if (via.host.length == host_length && memcmp(via.host.data, address, (size_t)host_length) == 0)
+            responses = via.port;
+    } else {
+        const char *rport = open_rport(text, length);
+        if (rport)
+            responses = fill_rport(self, rport, text, text + length, host, port) < 0 ? -1 : port;
+        Py_XSETREF(self->transaction, Py_NewRef(transaction));
+    }
+    Py_DECREF(transaction);
+    return responses;
+}
+
+static PyObject *
+head_note_source(Head *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    if (count != 2 || !PyUnicode_Check(arguments[0]) || !PyLong_Check(arguments[1])) {
+        PyErr_SetString(PyExc_TypeError, "expected a host and a port");
+        return NULL;
+    }
+    long port = PyLong_AsLong(arguments[1]);
+    if (PyErr_Occurred())
+        return NULL;
+    long responses = port > 0 ? fill_via(self, arguments[0], port) : 0;
+    if (responses < 0)
+        return NULL;
+    if (responses)
+        return PyLong_FromLong(responses);
+    return PyObject_CallFunctionObjArgs(note_source, (PyObject *)self, arguments[0], arguments[1], NULL);
+}
+
 static PyObject *
 head_set_body(Head *self, PyObject *const *arguments, Py_ssize_t count)
 {
@@ -2303,6 +2392,7 @@ static PyMethodDef head_methods[] = {
     {"remove_first_value", (PyCFunction)head_remove_first_value, METH_O, NULL},
     {"replace_first_value", (PyCFunction)(void (*)(void))head_replace_first_value, METH_FASTCALL, NULL},
     {"replace_via", (PyCFunction)head_replace_via, METH_O, NULL},
+    {"note_source", (PyCFunction)(void (*)(void))head_note_source, METH_FASTCALL, NULL},
     {"set_body", (PyCFunction)(void (*)(void))head_set_body, METH_FASTCALL, NULL},
     {"answer", (PyCFunction)(void (*)(void))head_answer, METH_FASTCALL, NULL},
     {"assign_to", (PyCFunction)head_assign_to, METH_O, NULL},
@@ -2366,16 +2456,21 @@ FIELD(Optional, optional_init)
 FIELD(Many, many_init)
 
 static PyObject *
-scan_use_transaction_key(PyObject *module, PyObject *function)
+scan_use(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
 {
-    Py_XSETREF(transaction_key, Py_NewRef(function));
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "expected two functions");
+        return NULL;
+    }
+    Py_XSETREF(transaction_key, Py_NewRef(arguments[0]));
+    Py_XSETREF(note_source, Py_NewRef(arguments[1]));
     Py_RETURN_NONE;
 }
 
 static PyMethodDef functions[] = {
     {"parse", (PyCFunction)(void (*)(void))scan_parse, METH_FASTCALL, NULL},
     {"parse_head", (PyCFunction)(void (*)(void))scan_parse_head, METH_FASTCALL, NULL},
-    {"use_transaction_key", scan_use_transaction_key, METH_O, NULL},
+    {"use", (PyCFunction)(void (*)(void))scan_use, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };
 

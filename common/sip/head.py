@@ -18,6 +18,7 @@ from opencscf.common.sip.headers import CSeq, NameAddr, Via, parse_call_id
 from opencscf.common.sip.names import canonical_name
 from opencscf.common.sip.params import split_elements
 
+DEFAULT_PORT: Final = 5060  # RFC 3261 19.1.2
 ENCODING: Final = "utf-8"
 ERRORS: Final = "surrogateescape"  # octets that are no UTF-8 come out as they came in
 
@@ -341,6 +342,13 @@ class Head:
         self.replace_first_value("Via", str(via))
         self.cache["via"] = via
 
+    def note_source(self, host: str, port: int) -> int:
+        """Write where a request came from into its topmost Via: received and rport (18.2.1, RFC 3581 4).
+
+        It stays in the server transaction that it is in. Return the port that its responses go to over UDP (18.2.2).
+        """
+        return note_source(self, host, port)
+
     def set_body(self, body: bytes, content_type: str) -> None:
         """Give the message another body; an empty one takes Content-Type away."""
         self.body = body
@@ -437,10 +445,31 @@ def transaction_key(head: Head, method: str) -> str:
     """Return the key of a server transaction of this method (17.2.3)."""
     via = head.via
     branch = via.branch or ""
-    sent_by = f"{via.host.lower()}:{via.port or 5060}"
+    sent_by = f"{via.host.lower()}:{via.port or DEFAULT_PORT}"
     if branch[:7].lower() == "z9hg4bk" and len(branch) > 7:  # a bare cookie identifies nothing
         return f"{branch}|{sent_by}|{method}"
     return f"{branch}|{sent_by}|{method}|{head.from_tag or ''}|{head.call_id}|{head.cseq.number}"
+
+
+def note_source(head: Head, host: str, port: int) -> int:
+    """Write where a request came from into its topmost Via, and return the port that its responses go to."""
+    via, key = head.via, head.transaction_id
+    if via.has_rport:
+        _fill_rport(head, via, host, port)
+    elif via.host != host:
+        head.replace_via(via.with_params(received=host))
+    head.assign_to(key)
+    return port if via.has_rport else via.port or DEFAULT_PORT
+
+
+def _fill_rport(head: Head, via: Via, host: str, port: int) -> None:
+    """Write received and rport into a Via that asks for them: into its text, as long as there is nothing odd in it."""
+    text = head.get("Via") or ""
+    before, found, after = text.partition(";rport")
+    if not found or (after and after[0] != ";") or "received" in text.lower() or "," in text or '"' in text:
+        head.replace_via(via.with_params(received=host, rport=port))
+    else:
+        head.replace_first_value("Via", f"{before};rport={port}{after};received={host}")
 
 
 def _value(line: str) -> str:
@@ -462,7 +491,7 @@ def _refuse_line_ends(text: str) -> None:
 
 scanner: Final = twin("opencscf.common.sip._scan")  # the C twin, if it was built
 if not TYPE_CHECKING and scanner is not None:
-    scanner.use_transaction_key(transaction_key)
+    scanner.use(transaction_key, note_source)  # for what is not in the usual form
     scanner.Head.via = scanner.Required("via", Via.parse)  # of the first element
     for _name in ("from_", "to", "call_id", "cseq"):
         setattr(scanner.Head, _name, scanner.Required(vars(Head)[_name].name, vars(Head)[_name].parse))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NewType, TypeAlias
 
 from opencscf.common.errors import ParseError
 from opencscf.common.sip.flow import Transport
+from opencscf.common.sip.head import DEFAULT_PORT
 from opencscf.common.sip.headers import NameAddr
 from opencscf.common.sip.uri import SipUri
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from opencscf.common.sip.message import Request, Response
 
-DEFAULT_PORT = 5060  # RFC 3261 19.1.2
 DEFAULT_TLS_PORT = 5061
 MAX_FORWARDS = 70  # RFC 3261 16.6 step 3
 MAX_BREADTH = 60  # RFC 5393 5.3.3.1: of a request that does not say

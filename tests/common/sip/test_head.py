@@ -32,7 +32,11 @@ NAMES: Final = (
 VALUES: Final = (
     "", " ", "70", "<sip:a@b;lr>", "<sip:a@b;lr>, <sip:c;lr>", '"a, b" <sip:x>, <sip:y,z>', "<sip:a", "a,,b", "*",
     "SIP/2.0/UDP h:5070;branch=z9hG4bKx", "SIP/2.0/UDP H;branch=z9hG4bK", " SIP/2.0/TCP [2001:db8::1];branch=z9hG4bKy ",
-    "SIP / 2.0 / UDP h ;branch=1, SIP/2.0/UDP i", "7 INVITE", "8 ACK", "4294967296 ACK", "<sip:a>;tag=1",
+    "SIP / 2.0 / UDP h ;branch=1, SIP/2.0/UDP i",
+    "SIP/2.0/UDP 192.0.2.1:5070;branch=z9hG4bKz", "SIP/2.0/UDP h;rport;branch=z9hG4bKz",
+    "SIP/2.0/UDP h;branch=z9hG4bKz;RPort", "SIP/2.0/UDP h;branch=z9hG4bKz;rport=1;Received=x",
+    "SIP/2.0/UDP h;branch=z9hG4bK-rport;rport, SIP/2.0/UDP i", "SIP/2.0/UDP h;rports;rport;branch=z9hG4bKz",
+    "7 INVITE", "8 ACK", "4294967296 ACK", "<sip:a>;tag=1",
     'sip:a;Tag="q"', '"x\\"<" <sip:a>;tag', "h\u00e4 <sip:a>;tag=\udcff", "x\r\ny", "x\ny", "100",
 )  # fmt: skip
 
@@ -102,7 +106,7 @@ EDITS: Final = st.lists(
         st.tuples(st.sampled_from(["remove", "remove_first_value"]), _NAME),
         st.tuples(st.just("remove_all"), st.frozensets(_NAME.map(str.lower), max_size=4)),
         st.tuples(st.just("set_body"), st.binary(max_size=3), _VALUE),
-        st.tuples(st.sampled_from(["copy", "read", "replace_via", "assign", "uri", "answer"])),
+        st.tuples(st.sampled_from(["copy", "read", "replace_via", "assign", "uri", "answer", "source"])),
     ),
     max_size=8,
 )
@@ -121,6 +125,8 @@ def edited(form: ModuleType, message: Any, edits: list[tuple[Any, ...]]) -> Iter
                 yield outcome(_note_received, message)
             case "assign":
                 message.assign_to("key")
+            case "source":
+                yield outcome(message.note_source, "192.0.2.1", 5070)
             case "uri":
                 yield outcome(setattr, message, "uri", "sip:b\u00e4@x")
             case "answer":
@@ -170,6 +176,18 @@ def test_both_forms_edit_the_same(data: bytes, edits: list[tuple[Any, ...]]) -> 
         message = outcome(form.parse, data)
         steps.append(list(edited(form, message, edits)) if hasattr(message, "start_line") else [message])
     assert steps[1] == steps[0]
+
+
+@needs_twin
+@pytest.mark.parametrize("via", [value for value in VALUES if "SIP" in value])
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "h"])
+def test_both_forms_note_the_same_source(via: str, host: str) -> None:
+    found = []
+    for form in FORMS:
+        message = form.parse(FIXTURES[0])
+        message.set("Via", via)
+        found.append((outcome(message.note_source, host, 5070), described(message)))
+    assert found[1] == found[0]
 
 
 @needs_twin
