@@ -1,4 +1,10 @@
-"""Trying contacts one after the other: at the caller's wish (RFC 3841 9.1), or over another flow (RFC 5626 7)."""
+"""Which contacts a request goes to at once, and which after them.
+
+In the order of the callee's q (RFC 3261 16.6), as the caller wishes (RFC 3841 9.1), and over another flow of the same
+UE if one is lost (RFC 5626 7).
+
+Not covered: a limit on how long the contacts of one q ring before the others do, other than Timer C.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from opencscf.common.actions import Action, Branch, Forward, RecordRoute, Relay, Respond
+from opencscf.common.sip.preferences import q_of
+from opencscf.common.sip.proxy import rank
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,6 +42,18 @@ def one_flow_each(contacts: list[ContactBinding]) -> tuple[list[ContactBinding],
     return [contact for contact in contacts if contact not in others], others
 
 
+def in_turns(contacts: list[ContactBinding], wishes: frozenset[str]) -> list[list[ContactBinding]]:
+    """Group contacts, the best first, by who is called at once: those of one q, unless the caller wishes otherwise."""
+    if "sequential" in wishes:
+        return [[contact] for contact in contacts]
+    if "parallel" in wishes:
+        return [contacts]
+    by_q: dict[float, list[ContactBinding]] = {}
+    for contact in contacts:
+        by_q.setdefault(q_of(contact.address), []).append(contact)
+    return list(by_q.values())
+
+
 def _flow_of(contact: ContactBinding) -> str | None:
     address = contact.address
     return address.get("+sip.instance") if address.get("reg-id") is not None else None
@@ -54,7 +74,7 @@ class InTurn:
         status = response.status
         if status < 300 or status >= 600:
             return [Relay(response)]
-        if self.best is None or _rank(status) < _rank(self.best.status):
+        if self.best is None or _rank(response) < _rank(self.best):
             self.best = response
         if self.waiting:
             return [Forward(self.waiting.pop(0), self.record_route, self)]
@@ -73,6 +93,6 @@ class InTurn:
         return Relay(best)
 
 
-def _rank(status: int) -> tuple[bool, int]:
-    """Prefer what a UE has said itself, then the lower class (RFC 3261 16.7 step 6)."""
-    return status in _FLOW_LOST, status // 100
+def _rank(response: Response) -> tuple[bool, tuple[int, int]]:
+    """Prefer what a UE has said itself, then what a proxy prefers (RFC 3261 16.7 step 6)."""
+    return response.status in _FLOW_LOST, rank(response)

@@ -1,8 +1,8 @@
 """Requests other than REGISTER at the S-CSCF (TS 24.229 5.4.3, 5.4.4); whom a caller may reach: RFC 3841.
 
 Not covered: initial filter criteria and application servers, number translation (ENUM), services for unregistered
-users, an order by q (the contacts that a caller may reach ring at once unless he wants them in turn), GRUU, the reg
-event package, to which every phone subscribes after its registration: it hears that there is no notifier.
+users, GRUU, the reg event package, to which every phone subscribes after its registration: it hears that there is no
+notifier.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from opencscf.common.sip.params import NO_PARAMS
 from opencscf.common.sip.preferences import choose, directives
 from opencscf.common.sip.proxy import OwnUris, strip_own_routes
 from opencscf.common.sip.uri import SipUri
-from opencscf.scscf.forking import InTurn, has_flow, one_flow_each
+from opencscf.scscf.forking import InTurn, has_flow, in_turns, one_flow_each
 from opencscf.scscf.registration import ORIGINATING_USER
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _no_notifier(request: Request, step: str, impu: str) -> list[Action]:
 def _on_terminating_request(
     request: Request, copy: Request, state: ScscfState, config: ScscfConfig, now: float
 ) -> list[Action]:
-    """Serve the called user: send the request to all its contacts at once (5.4.3.3)."""
+    """Serve the called user: send the request to its contacts (5.4.3.3)."""
     impu, registrations = _served(copy, state, config)
     if not registrations:
         return refuse(request, 480, "callee is not registered", {"step": "terminating", "impu": impu})
@@ -141,7 +141,7 @@ def _on_terminating_request(
 
 
 def _fork(request: Request, copy: Request, contacts: list[ContactBinding]) -> Forward:
-    """Send a request to contacts the way the caller wants it (RFC 3841 9.1), and once to each UE (RFC 5626 7)."""
+    """Send a request to contacts the way callee and caller want it (RFC 3841 9.1), and once to each UE (RFC 5626 7)."""
     record_route = _record_route(request, _TERMINATING_SIDE)
     if len(contacts) == 1 and not has_flow(contacts):
         return Forward((_branch(copy, contacts[0]),), record_route)
@@ -149,10 +149,9 @@ def _fork(request: Request, copy: Request, contacts: list[ContactBinding]) -> Fo
     if "no-fork" in wishes:
         del contacts[1:]
     chosen, other_flows = one_flow_each(contacts)
-    branches = [_branch(copy.copy(), binding) for binding in chosen]
-    if not other_flows and not ("sequential" in wishes and len(branches) > 1) and not has_flow(chosen):
-        return Forward(tuple(branches), record_route)
-    sets: list[tuple[Branch, ...]] = [(branch,) for branch in branches] if "sequential" in wishes else [tuple(branches)]
+    sets = [tuple([_branch(copy.copy(), binding) for binding in turn]) for turn in in_turns(chosen, wishes)]
+    if len(sets) == 1 and not other_flows and not has_flow(chosen):
+        return Forward(sets[0], record_route)
     others = tuple(_branch(copy.copy(), binding) for binding in other_flows)
     return Forward(sets[0], record_route, InTurn(request, record_route, sets[1:], others))
 

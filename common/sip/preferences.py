@@ -113,9 +113,9 @@ def choose(request: Request, targets: Sequence[T], contact_of: Callable[[T], Nam
         contact = contact_of(target)
         wanted = _caller_preference(features_of(contact), accepted, rejected)
         if wanted is not None:
-            ordered.append((-_q(contact), -wanted, target))
+            ordered.append((-q_of(contact), -wanted, target))
     if is_implicit and not ordered:
-        ordered = [(-_q(contact_of(target)), 0.0, target) for target in targets]
+        ordered = [(-q_of(contact_of(target)), 0.0, target) for target in targets]
     ordered.sort(key=lambda entry: entry[:2])
     return [target for _, _, target in ordered]
 
@@ -131,6 +131,13 @@ def directives(request: Request) -> frozenset[str]:
 def features_of(contact: NameAddr) -> Predicate:
     """Return what a contact says that it can do (RFC 3841 7.2.3); empty if it says nothing."""
     return _cached_features(contact.params)
+
+
+def q_of(contact: NameAddr) -> float:
+    """Return how much the callee wants to be reached there; a malformed q says no more than none (RFC 3841 7.2.1)."""
+    with suppress(ParseError):
+        return contact.q
+    return 1.0
 
 
 # ---------------------------------------------------------------------- matching, 7.2.4
@@ -167,12 +174,6 @@ def _matches(preference: _Preference, features: Predicate) -> bool:
 
 def _score(predicate: Predicate, features: Predicate) -> float:
     return sum(tag in features for tag in predicate) / len(predicate) if predicate else 1.0
-
-
-def _q(contact: NameAddr) -> float:
-    with suppress(ParseError):
-        return contact.q
-    return 1.0
 
 
 # ---------------------------------------------------------------------- predicates, 8

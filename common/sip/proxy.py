@@ -327,7 +327,7 @@ class ResponseContext:
                 (name, value) for name in ("WWW-Authenticate", "Proxy-Authenticate") for value in response.get_all(name)
             ]
             self._challenges = (self._challenges or []) + challenges
-        if self._best is None or _rank(response) < _rank(self._best):
+        if self._best is None or rank(response) < rank(self._best):
             self._best = response
 
     def _cancel_pending(self) -> list[Verdict]:
@@ -344,7 +344,7 @@ class ResponseContext:
         return [CancelBranch(branch)]
 
 
-def _rank(response: Response) -> tuple[int, int]:
+def rank(response: Response) -> tuple[int, int]:
     """Order final responses for the caller, best first (16.7 step 6)."""
     status = response.status
     if status >= 600:

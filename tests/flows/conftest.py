@@ -206,6 +206,7 @@ class Phone:
         self.usim = Usim(K, OPC)
         self.instance = ""  # +sip.instance of its Contact
         self.flow = ""  # and reg-id
+        self.q = ""  # and q
         self.headers: tuple[tuple[str, str], ...] = ()  # what it adds to its REGISTERs
         self._serial = 0
 
@@ -236,12 +237,13 @@ class Phone:
     def register(self, expires: int = 3600, authorization: str = "", call_id: str = "reg") -> Response:
         """Send one REGISTER and return its final response."""
         blank = f'Digest username="{self.impi}",realm="{DOMAIN}",uri="sip:{DOMAIN}",nonce="",response=""'
-        instance = f';+sip.instance="{self.instance}"' if self.instance else ""
-        instance += f";reg-id={self.flow}" if self.flow else ""
+        params = f';+sip.instance="{self.instance}"' if self.instance else ""
+        params += f";reg-id={self.flow}" if self.flow else ""
+        params += f";q={self.q}" if self.q else ""
         self.send(
             self.request(
                 "REGISTER", f"sip:{DOMAIN}",
-                ("Contact", f"<{self.contact}>;expires={expires}" + instance),
+                ("Contact", f"<{self.contact}>;expires={expires}" + params),
                 ("Authorization", authorization or blank),
                 ("Supported", "path"), *self.headers,
                 to=f"<sip:{self.impi}>", call_id=f"{call_id}-{self.number}",

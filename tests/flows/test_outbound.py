@@ -101,6 +101,21 @@ def test_contacts_in_turn(alice: Any, devices: tuple[Any, Any]) -> None:
     assert alice.statuses("INVITE") == [100, 180, 180, 200]
 
 
+def test_contacts_by_q(network: Any, alice: Any) -> None:
+    """RFC 3261 16.6: who wants it less is called when the others have refused."""
+    less = network.phone(2)
+    less.q = "0.3"
+    assert less.go_online().status == 200
+    more, most = flow(network, 4, "", like=less, instance=""), flow(network, 5, "", like=less, instance="")
+    alice.invite(CALLEE)
+    assert less.requests("INVITE") == []
+    more.answer(more.requests("INVITE")[-1], 486)
+    assert less.requests("INVITE") == []
+    most.answer(most.requests("INVITE")[-1], 480)
+    less.answer(less.requests("INVITE")[-1], 200, ANSWER)
+    assert alice.statuses("INVITE") == [100, 200]
+
+
 @pytest.mark.parametrize(
     ("statuses", "told"),
     [

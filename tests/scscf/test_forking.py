@@ -56,6 +56,23 @@ def test_the_answer_of_a_ue_counts_more_than_a_lost_flow() -> None:
     assert last_word.response is busy
 
 
+@pytest.mark.parametrize(
+    ("statuses", "told"),
+    [
+        pytest.param((404, 407), 407, id="16.7-6 what helps the caller"),
+        pytest.param((503, 501), 501, id="16.7-6 anything of its class before 503"),
+        pytest.param((302, 404), 302, id="16.7-6 the lowest class"),
+        pytest.param((404, 486), 404, id="16.7-6 the first of its like"),
+    ],
+)
+def test_the_best_of_all_turns(statuses: tuple[int, int], told: int) -> None:
+    handler = in_turn(waiting=True)
+    handler(response(statuses[0]), 0.0)
+    (last_word,) = handler(response(statuses[1]), 0.0)
+    assert isinstance(last_word, Relay)
+    assert last_word.response.status == told
+
+
 @pytest.mark.parametrize(("headers"), [(), (("Retry-After", "7"),)])
 def test_a_503_is_not_passed_on(headers: tuple[tuple[str, str], ...]) -> None:
     """RFC 3261 16.7 step 6."""

@@ -214,9 +214,9 @@ def test_terminating(registered: Registrar, uri: str, impu: str, method: str, re
 
 
 def test_all_contacts_ring(registered: Registrar, ue: Ue, other_ue: Ue) -> None:
-    """SS-11: in parallel, whatever their q, each along its own Path; also those of another UE with this identity."""
+    """SS-11: at once if their q is the same, each along its own Path; also those of another UE with this identity."""
     credentials = ue.credentials(integrity_protected="yes")
-    second = "<sip:second@127.0.2.3:5060;ob?Subject=x>;q=0.1"
+    second = "<sip:second@127.0.2.3:5060;ob?Subject=x>;q=1.0"
     registered.receive(
         ue.register(3, authorization=credentials, contact=second, path=("<sip:a@p1;lr>", "<sip:p2;lr>")), DONE
     )
@@ -227,26 +227,37 @@ def test_all_contacts_ring(registered: Registrar, ue: Ue, other_ue: Ue) -> None:
     called = f"<{ALICE}>"
     branches = (
         Branch(make_request(uri=CONTACT, called=called)),
-        Branch(make_request(uri="sip:001010000000001@127.0.2.2:5060", called=called)),
         Branch(make_request(uri="sip:second@127.0.2.3:5060;ob", called=called)),
+        Branch(make_request(uri="sip:001010000000001@127.0.2.2:5060", called=called)),
     )
     branches[0].request.prepend("Route", PATH)
-    branches[2].request.prepend("Route", "<sip:p2;lr>")
-    branches[2].request.prepend("Route", "<sip:a@p1;lr>")
+    branches[1].request.prepend("Route", "<sip:p2;lr>")
+    branches[1].request.prepend("Route", "<sip:a@p1;lr>")
     assert actions == [Forward(branches, MT), *told("terminating", request, impu=ALICE, contacts=3)]
+
+
+UE = "001010000000001"  # whose q is lower
 
 
 @pytest.mark.parametrize(
     ("headers", "ringing"),
     [
-        pytest.param([], ["desk", "mobile", "001010000000001"], id="3841-7.2 no preference, no choice"),
+        pytest.param([], ["desk mobile", UE], id="3261-16.6 by q"),
         pytest.param(
-            [("Accept-Contact", '*;mobility="mobile";require;explicit')],
-            ["mobile", "001010000000001"],
-            id="3841-7.2 the mobile phone",
+            [("Accept-Contact", '*;mobility="mobile";require;explicit')], ["mobile", UE], id="3841-7.2 the mobile phone"
         ),
-        pytest.param([("Reject-Contact", "*;video")], ["mobile", "001010000000001"], id="3841-7.2 no video phone"),
+        pytest.param([("Reject-Contact", "*;video")], ["mobile", UE], id="3841-7.2 no video phone"),
+        pytest.param([("Request-Disposition", "parallel")], [f"desk mobile {UE}"], id="3841-9.1 all at once"),
+        pytest.param([("Request-Disposition", "sequential")], ["desk", "mobile", UE], id="3841-9.1 one by one"),
+        pytest.param(
+            [("Request-Disposition", "sequential"), ("Accept-Contact", '*;mobility="mobile"')],
+            ["mobile", "desk", UE],
+            id="3841-9.1 one by one, by q and then as the caller wants",
+        ),
         pytest.param([("Request-Disposition", "no-fork")], ["desk"], id="3841-9.1 the best contact only"),
+        pytest.param(
+            [("Request-Disposition", "redirect, recurse, queue")], ["desk mobile", UE], id="3841-9.1 not done"
+        ),
         pytest.param(
             [("Request-Disposition", "no-fork"), ("Accept-Contact", '*;mobility="mobile"')],
             ["mobile"],
@@ -254,20 +265,24 @@ def test_all_contacts_ring(registered: Registrar, ue: Ue, other_ue: Ue) -> None:
         ),
     ],
 )
-def test_callers_may_choose(registered: Registrar, ue: Ue, headers: list[tuple[str, str]], ringing: list[str]) -> None:
+def test_who_rings_and_who_after_them(
+    registered: Registrar, ue: Ue, headers: list[tuple[str, str]], ringing: list[str]
+) -> None:
     """RFC 3840: a REGISTER tells what a contact can do; one that says nothing is never passed over."""
-    contacts = {
-        "desk": '<sip:desk@127.0.2.2>;video;mobility="fixed"',
-        "mobile": '<sip:mobile@127.0.2.3>;mobility="mobile"',
-        "001010000000001": f"{ue.contact};q=0.5",
-    }
+    contacts = (
+        '<sip:desk@127.0.2.2>;video;mobility="fixed"',
+        f"{ue.contact};q=0.5",
+        '<sip:mobile@127.0.2.3>;mobility="mobile";q=1',
+    )
     credentials = ue.credentials(integrity_protected="yes")
-    registered.receive(ue.register(3, authorization=credentials, contact=", ".join(contacts.values())), DONE)
+    registered.receive(ue.register(3, authorization=credentials, contact=", ".join(contacts)), DONE)
     request = make_request(uri=ALICE, routes=(TERM,))
     for name, value in headers:
         request.append(name, value)
     _, actions = registered.receive(request)
-    assert [branch.request.request_uri.user for branch in actions[0].branches] == ringing
+    forward = actions[0]
+    turns = [forward.branches, *(forward.on_response.waiting if forward.on_response is not None else [])]
+    assert [" ".join([branch.request.request_uri.user for branch in turn]) for turn in turns] == ringing
 
 
 def test_callee_without_what_the_caller_wants(registered: Registrar, ue: Ue) -> None:
