@@ -457,8 +457,10 @@ head_traverse(Head *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->first);
+    Py_VISIT(self->second);
     Py_VISIT(self->body);
     Py_VISIT(self->flow);
+    Py_VISIT(self->transaction);
     for (Py_ssize_t i = 0; i < self->typed_count; i++)
         Py_VISIT(self->typed[i].value);
     return 0;
@@ -469,9 +471,11 @@ head_dealloc(Head *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
+    Py_TRASHCAN_BEGIN(self, head_dealloc) /* a flow may hold anything, so a long chain too */
     head_clear(self);
     type->tp_free((PyObject *)self);
     Py_DECREF(type);
+    Py_TRASHCAN_END
 }
 
 static int
@@ -542,16 +546,29 @@ drop_all(Head *self, const Name *name, Py_ssize_t from)
         drop(self, from);
 }
 
+/* What a finalizer meets that looks at a message while it is being taken down. */
+static int
+refuse_cleared(void)
+{
+    PyErr_SetString(PyExc_AttributeError, "the message has no start line any more");
+    return -1;
+}
+
 /* Write the start line of its parts, unless it is there. */
 static int
 write_start(Head *self)
 {
     if (self->start_owner)
         return 0;
-    PyObject *text = PyLong_Check(self->first) ? PyUnicode_FromFormat("SIP/2.0 %S %U", self->first, self->second)
-                                               : PyUnicode_FromFormat("%S %U SIP/2.0", self->first, self->second);
+    if (!self->first || !self->second)
+        return refuse_cleared();
+    PyObject *first = Py_NewRef(self->first), *second = Py_NewRef(self->second); /* str() of a subclass may do anything */
+    PyObject *text = PyLong_Check(first) ? PyUnicode_FromFormat("SIP/2.0 %S %U", first, second)
+                                         : PyUnicode_FromFormat("%S %U SIP/2.0", first, second);
     PyObject *octets = text ? PyUnicode_AsEncodedString(text, "utf-8", "surrogateescape") : NULL;
     Py_XDECREF(text);
+    Py_DECREF(first);
+    Py_DECREF(second);
     if (!octets)
         return -1;
     if (PyBytes_GET_SIZE(octets) > MAX_OCTETS) {
@@ -559,9 +576,9 @@ write_start(Head *self)
         PyErr_SetString(PyExc_ValueError, "the start line is too long");
         return -1;
     }
-    self->start_owner = octets;
     self->start_at = 0;
     self->start_length = (uint32_t)PyBytes_GET_SIZE(octets);
+    Py_XSETREF(self->start_owner, octets);
     return 0;
 }
 
@@ -586,6 +603,10 @@ head_repr(Head *self)
 static PyObject *
 head_second_part(Head *self, void *closure)
 {
+    if (!self->second) {
+        refuse_cleared();
+        return NULL;
+    }
     return Py_NewRef(self->second);
 }
 
@@ -704,11 +725,24 @@ head_has(Head *self, PyObject *text)
     return PyBool_FromLong(at >= 0);
 }
 
+static int
+refuse_all_but_sets(PyObject *canonical_names)
+{
+    if (PyAnySet_Check(canonical_names))
+        return 0;
+    PyErr_SetString(PyExc_TypeError, "expected a set of canonical names");
+    return -1;
+}
+
 static PyObject *
 head_has_any(Head *self, PyObject *canonical_names)
 {
+    if (refuse_all_but_sets(canonical_names) < 0)
+        return NULL;
     for (Py_ssize_t i = 0; i < self->count; i++) {
-        int is_in = PySet_Contains(canonical_names, self->lines[i].name);
+        PyObject *name = Py_NewRef(self->lines[i].name); /* a subclass of str in the set may compare as it likes */
+        int is_in = PySet_Contains(canonical_names, name);
+        Py_DECREF(name);
         if (is_in)
             return is_in < 0 ? NULL : Py_NewRef(Py_True);
     }
@@ -908,12 +942,15 @@ new_cseq(Line *line)
         return NULL;
     if (!is_plain || !read_cseq(octets, length, &number, &method, &method_length))
         Py_RETURN_NONE;
-    PyObject *fields = PyTuple_New(2);
-    if (!fields)
+    PyObject *name = method_of(method, method_length, &is_known); /* before the collector may run and edit the line */
+    PyObject *fields = name ? PyTuple_New(2) : NULL;
+    if (!fields) {
+        Py_XDECREF(name);
         return NULL;
+    }
     PyTuple_SET_ITEM(fields, 0, PyLong_FromLongLong(number));
-    PyTuple_SET_ITEM(fields, 1, method_of(method, method_length, &is_known));
-    PyObject *arguments = PyTuple_GET_ITEM(fields, 0) && PyTuple_GET_ITEM(fields, 1) ? PyTuple_Pack(1, fields) : NULL;
+    PyTuple_SET_ITEM(fields, 1, name);
+    PyObject *arguments = PyTuple_GET_ITEM(fields, 0) ? PyTuple_Pack(1, fields) : NULL;
     PyObject *cseq = arguments ? PyTuple_Type.tp_new((PyTypeObject *)CSeq, arguments, NULL) : NULL;
     Py_XDECREF(arguments);
     Py_DECREF(fields);
@@ -931,13 +968,14 @@ static PyObject *
 many_values(Head *head, Field *field)
 {
     Name name = {field->name, known_names};
+    PyObject *parse = Py_NewRef(field->parse);
     PyObject *values = values_of(head, &name);
     PyObject *all = NULL, *lines = values ? PyList_New(0) : NULL;
     for (Py_ssize_t i = 0; lines && i < PyList_GET_SIZE(values); i++) {
         PyObject *value = PyList_GET_ITEM(values, i);
         if (PyUnicode_GET_LENGTH(value) == 0)
             continue;
-        PyObject *line = PyObject_CallOneArg(field->parse, value);
+        PyObject *line = PyObject_CallOneArg(parse, value);
         if (!line || PyList_Append(lines, line) < 0)
             Py_CLEAR(lines);
         Py_XDECREF(line);
@@ -951,6 +989,7 @@ many_values(Head *head, Field *field)
     }
     Py_XDECREF(lines);
     Py_XDECREF(values);
+    Py_DECREF(parse);
     return all;
 }
 
@@ -979,7 +1018,9 @@ one_value(Head *head, Field *field)
         Py_SETREF(text, elements ? Py_NewRef(PyList_GET_ITEM(elements, 0)) : NULL);
         Py_XDECREF(elements);
     }
-    PyObject *value = text ? PyObject_CallOneArg(field->parse, text) : NULL;
+    PyObject *parse = Py_NewRef(field->parse);
+    PyObject *value = text ? PyObject_CallOneArg(parse, text) : NULL;
+    Py_DECREF(parse);
     Py_XDECREF(text);
     return value;
 }
@@ -991,6 +1032,10 @@ field_get(Field *field, PyObject *object, PyObject *type)
         return Py_NewRef((PyObject *)field);
     if (!PyObject_TypeCheck(object, HeadType)) {
         PyErr_SetString(PyExc_TypeError, "only a message has header fields");
+        return NULL;
+    }
+    if (!field->name) {
+        PyErr_SetString(PyExc_TypeError, "a header field without a name");
         return NULL;
     }
     Head *head = (Head *)object;
@@ -1166,11 +1211,13 @@ read_tag(const Head *self, PyObject *name, Span *tag)
     const char *open = memchr(at, '<', (size_t)length);
     if (open && *at == '"') {
         for (at++; at < end && *at != '"'; at++)
-            if (*at == '\\')
-                at++;
+            if (*at == '\\' && ++at == end)
+                return 0;
+        if (at == end)
+            return 0;
         for (at++; at < end && is_blank(*at); at++)
             ;
-        if (at >= end || *at != '<')
+        if (at == end || *at != '<')
             return 0;
         open = at;
     }
@@ -1290,6 +1337,10 @@ head_transaction_id(Head *self, void *closure)
         method = cseq ? PyObject_GetAttrString(cseq, "method") : NULL;
         Py_XDECREF(cseq);
         span.data = method ? PyUnicode_AsUTF8AndSize(method, &span.length) : NULL;
+        if (span.data && !PyUnicode_IS_ASCII(method)) { /* a class of somebody's own said so: the key has ASCII */
+            fault("a method is a token", 400, -1);
+            span.data = NULL;
+        }
         if (!span.data) {
             Py_XDECREF(method);
             return NULL;
@@ -1370,8 +1421,13 @@ edit(Head *self, PyObject *const *arguments, Py_ssize_t count, enum Edit how)
     if (name_of(arguments[0], &name) < 0)
         return NULL;
     Name own = {Py_NewRef(name.text), name.known};
-    if (reserve(self, 1) < 0 || new_line(&line, &own, arguments[0], arguments[1]) < 0) {
+    if (new_line(&line, &own, arguments[0], arguments[1]) < 0) {
         Py_DECREF(own.text);
+        Py_DECREF(name.text);
+        return NULL;
+    }
+    if (reserve(self, 1) < 0) { /* last, since an error handler for surrogates may be Python, and edit this message */
+        release(&line);
         Py_DECREF(name.text);
         return NULL;
     }
@@ -1446,6 +1502,8 @@ static PyObject *
 head_remove_all(Head *self, PyObject *canonical_names)
 {
     int is_framed_anew = 0;
+    if (refuse_all_but_sets(canonical_names) < 0)
+        return NULL;
     for (Py_ssize_t i = 0; i < self->count;) {
         Name name = {Py_NewRef(self->lines[i].name), self->lines[i].is_known ? known_names : NULL};
         int is_in = PySet_Contains(canonical_names, name.text);
@@ -1491,23 +1549,25 @@ replace_first(Head *self, const Name *name, PyObject *replacement)
         Py_XDECREF(elements);
         if (failed)
             return -1;
-        at = find(self, name, 0);
-        if (at < 0) { /* nobody edits a message while it is split */
-            Py_XDECREF(left);
-            return 0;
-        }
+    }
+    Octets octets = {NULL, 0, NULL};
+    if (left && encode(left, &octets) < 0) {
+        Py_DECREF(left);
+        return -1;
+    }
+    at = find(self, name, 0); /* again: all of the above may have run Python */
+    if (at < 0) { /* nobody edits a message while it is split */
+        Py_XDECREF(octets.held);
+        Py_XDECREF(left);
+        return 0;
     }
     if (left) {
         Line line, old = self->lines[at];
-        Octets octets;
         Name own = {Py_NewRef(old.name), old.is_known ? known_names : NULL};
         const char *written = octets_of(&old) + old.start;
         const char *colon = memchr(written, ':', old.length);
-        int failed = encode(left, &octets) < 0;
-        if (!failed) {
-            failed = write_line(&line, &own, written, colon ? colon - written : old.length, &octets, left) < 0;
-            Py_XDECREF(octets.held);
-        }
+        int failed = write_line(&line, &own, written, colon ? colon - written : old.length, &octets, left) < 0;
+        Py_XDECREF(octets.held);
         Py_DECREF(left);
         if (failed) {
             Py_DECREF(own.text);
@@ -1715,7 +1775,8 @@ head_copy(Head *self, PyObject *unused)
     twin->start_at = self->start_at;
     twin->start_length = self->start_length;
     twin->is_framed = self->is_framed;
-    memcpy(twin->lines, self->lines, (size_t)self->count * sizeof(Line));
+    if (self->count > 0)
+        memcpy(twin->lines, self->lines, (size_t)self->count * sizeof(Line));
     twin->count = self->count;
     twin->capacity = capacity;
     for (Py_ssize_t i = 0; i < self->count; i++) {
@@ -1734,18 +1795,19 @@ head_copy(Head *self, PyObject *unused)
 static int
 extended_line(const Line *line, const Octets *added, Line *longer)
 {
-    Name name = {Py_NewRef(line->name), line->is_known ? known_names : NULL};
-    PyObject *owner = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)line->length + added->length);
-    if (!owner) {
-        Py_DECREF(name.text);
+    Py_ssize_t length = (Py_ssize_t)line->length + added->length;
+    if (length > MAX_OCTETS) {
+        PyErr_SetString(PyExc_ValueError, "the line is too long");
         return -1;
     }
+    PyObject *owner = PyBytes_FromStringAndSize(NULL, length);
+    if (!owner)
+        return -1;
     char *out = PyBytes_AS_STRING(owner);
     memcpy(out, octets_of(line) + line->start, line->length);
     memcpy(out + line->length, added->data, (size_t)added->length);
     Known *known;
-    *longer = (Line){owner, NULL, NULL, 0, (uint32_t)(line->length + added->length), 0, 0, 0, 1};
-    Py_DECREF(name.text);
+    *longer = (Line){owner, NULL, NULL, 0, (uint32_t)length, 0, 0, 0, 1};
     if (index_line(longer, &known) == 1)
         return 0;
     Py_DECREF(owner);
@@ -1763,11 +1825,12 @@ head_answer(Head *self, PyObject *const *arguments, Py_ssize_t count)
         PyErr_SetString(PyExc_TypeError, "expected a request and a text");
         return NULL;
     }
-    const Head *request = (Head *)arguments[0];
+    int overflow, is_trying = PyLong_Check(self->first) && PyLong_AsLongAndOverflow(self->first, &overflow) == 100;
     if (encode(arguments[1], &added) < 0)
         return NULL;
-    int is_trying = PyLong_Check(self->first) && PyLong_AsLong(self->first) == 100;
-    int failed = refuse_line_ends(&added) < 0 || reserve(self, request->count) < 0;
+    Head *request = arguments[0] == (PyObject *)self ? (Head *)head_copy(self, NULL) /* whose lines are about to move */
+                                                     : (Head *)Py_NewRef(arguments[0]);
+    int failed = !request || refuse_line_ends(&added) < 0 || reserve(self, request->count) < 0;
     Py_ssize_t at = 0;
     for (Py_ssize_t i = 0; !failed && i < request->count; i++) {
         Line line = request->lines[i];
@@ -1784,6 +1847,7 @@ head_answer(Head *self, PyObject *const *arguments, Py_ssize_t count)
             insert(self, at++, line);
         }
     }
+    Py_XDECREF(request);
     Py_XDECREF(added.held);
     while (self->typed_count > 0)
         forget(self, self->typed[0].name);
@@ -1806,8 +1870,12 @@ add_header(Head *self, PyObject *written, PyObject *value)
         Py_DECREF(name.text);
         return 0;
     }
-    if (reserve(self, 8) < 0 || new_line(&line, &name, written, value) < 0) {
+    if (new_line(&line, &name, written, value) < 0) {
         Py_DECREF(name.text);
+        return -1;
+    }
+    if (reserve(self, 1) < 0) {
+        release(&line);
         return -1;
     }
     insert(self, self->count, line);
@@ -1826,27 +1894,26 @@ head_init(Head *self, PyObject *arguments, PyObject *keywords)
         PyErr_SetString(PyExc_TypeError, "a start line begins with a method or a status");
         return -1;
     }
-    PyObject *iterated = headers ? PySequence_Fast(headers, "headers are an iterable") : PyTuple_New(0);
+    PyObject *iterated = headers ? PySequence_Tuple(headers) : PyTuple_New(0); /* a tuple stays as it is */
     PyObject *own_body = body ? Py_NewRef(body) : PyBytes_FromStringAndSize(NULL, 0);
     int failed = !iterated || !own_body;
     if (!failed) {
         head_clear(self);
-        self->first = Py_NewRef(first);
-        self->body = Py_NewRef(own_body);
-        self->flow = Py_NewRef(Py_None);
-        self->second = Py_NewRef(second);
+        Py_XSETREF(self->first, Py_NewRef(first));
+        Py_XSETREF(self->body, Py_NewRef(own_body));
+        Py_XSETREF(self->flow, Py_NewRef(Py_None));
+        Py_XSETREF(self->second, Py_NewRef(second));
         failed = refuse_text_with_line_ends(second) < 0;
     }
-    for (Py_ssize_t i = 0; !failed && i < PySequence_Fast_GET_SIZE(iterated); i++) {
-        PyObject *item = PySequence_Fast_GET_ITEM(iterated, i);
-        PyObject *pair = PySequence_Fast(item, "a header is a name and a value");
+    for (Py_ssize_t i = 0; !failed && i < PyTuple_GET_SIZE(iterated); i++) {
+        PyObject *pair = PySequence_Tuple(PyTuple_GET_ITEM(iterated, i));
         failed = !pair;
-        if (pair && PySequence_Fast_GET_SIZE(pair) != 2) {
+        if (pair && PyTuple_GET_SIZE(pair) != 2) {
             PyErr_SetString(PyExc_ValueError, "a header is a name and a value");
             failed = 1;
         }
         failed = failed
-            || add_header(self, PySequence_Fast_GET_ITEM(pair, 0), PySequence_Fast_GET_ITEM(pair, 1)) < 0;
+            || add_header(self, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1)) < 0;
         Py_XDECREF(pair);
     }
     if (!failed && content_type && PyUnicode_GET_LENGTH(content_type) > 0 && PyBytes_GET_SIZE(own_body) > 0) {
@@ -1893,7 +1960,7 @@ head_of_lines(PyObject *type, PyObject *const *arguments, Py_ssize_t count)
     self->start_owner = PyBytes_FromStringAndSize(start.data, start.length);
     self->start_length = (uint32_t)start.length;
     Py_XDECREF(start.held);
-    int failed = !self->start_owner || reserve(self, PyList_GET_SIZE(arguments[3])) < 0;
+    int failed = !self->start_owner;
     for (Py_ssize_t i = 0; !failed && i < PyList_GET_SIZE(arguments[3]); i++) {
         Octets octets;
         Known *known = NULL;
@@ -1904,7 +1971,7 @@ head_of_lines(PyObject *type, PyObject *const *arguments, Py_ssize_t count)
         Line line = {PyBytes_FromStringAndSize(octets.data, octets.length), NULL, NULL, 0, (uint32_t)octets.length,
                      0, 0, 0, 1};
         Py_XDECREF(octets.held);
-        int found = line.owner ? index_line(&line, &known) : -1;
+        int found = line.owner && reserve(self, 1) == 0 ? index_line(&line, &known) : -1;
         if (found == 1) {
             insert(self, self->count, line);
             self->is_framed |= line.name == CONTENT_LENGTH;

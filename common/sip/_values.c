@@ -234,12 +234,20 @@ upper(const char *from, const char *end)
     return string(from, end);
 }
 
+/* Whether values of a type may be made as tuples: a struct sequence, such as time.struct_time, has room for more. */
+static int
+is_record(PyObject *type)
+{
+    return PyType_Check(type) && PyType_IsSubtype((PyTypeObject *)type, &PyTuple_Type)
+        && PyType_HasFeature((PyTypeObject *)type, Py_TPFLAGS_HEAPTYPE) && Py_SIZE(type) == 0; /* no members of C */
+}
+
 /* Check the arguments (type of the value, the empty parameters, text) and find the text's octets; 0 if unusable. */
 static int
 arguments(PyObject *const *args, Py_ssize_t count, const char **from, const char **end)
 {
-    if (count != 3 || !PyType_Check(args[0]) || !PyType_IsSubtype((PyTypeObject *)args[0], &PyTuple_Type)
-        || !PyTuple_Check(args[1]) || PyTuple_GET_SIZE(args[1]) != 0 || !PyUnicode_Check(args[2])) {
+    if (count != 3 || !is_record(args[0]) || !PyTuple_Check(args[1]) || PyTuple_GET_SIZE(args[1]) != 0
+        || !PyUnicode_Check(args[2])) {
         PyErr_SetString(PyExc_TypeError, "expected a subclass of tuple, the empty parameters, and a text");
         return 0;
     }
@@ -528,10 +536,13 @@ find(PyObject *self, PyObject *name)
         return NULL;
     }
     PyObject *lowered = PyObject_CallMethod(name, "lower", NULL);
-    if (lowered != NULL) {
-        value = find_in(self, lowered);
-        Py_DECREF(lowered);
+    if (lowered != NULL && (!PyUnicode_Check(lowered) || !IS_READY(lowered))) { /* a subclass may say anything */
+        PyErr_SetString(PyExc_TypeError, "a name in lower case is a text");
     }
+    else if (lowered != NULL) {
+        value = find_in(self, lowered);
+    }
+    Py_XDECREF(lowered);
     return value;
 }
 
