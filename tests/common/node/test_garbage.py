@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from opencscf.common.node import garbage
 from opencscf.common.node.garbage import GarbageCollection
 
 AT_START = 100_000
@@ -65,3 +66,42 @@ def test_a_collection_waits_for_growth_and_quiet(
         process.spend(busy)
         collection.check()
     assert process.collections == collections
+
+
+@pytest.mark.parametrize(
+    ("after", "busy", "returned"),
+    [
+        pytest.param(200_000, 0.05, 1, id="a burst is over"),
+        pytest.param(200_000, 0.8, 0, id="much to do"),
+        pytest.param(450_000, 0.05, 0, id="little was freed"),
+    ],
+)
+def test_what_a_burst_has_freed_is_returned_once(
+    after: int,
+    busy: float,
+    returned: int,
+    process: Process,
+    collection: GarbageCollection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(garbage, "_trim", calls.append)
+    process.blocks = 500_000
+    process.spend(0.8)
+    collection.check()
+    process.blocks = after
+    for _ in range(2):
+        process.spend(busy)
+        collection.check()
+    assert len(calls) == returned
+
+
+def test_a_system_without_malloc_trim_needs_none(
+    process: Process, collection: GarbageCollection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(garbage, "_trim", None)
+    process.blocks = 500_000
+    collection.check()
+    process.blocks = AT_START
+    process.spend(0.0)
+    collection.check()
