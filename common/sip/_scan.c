@@ -1521,6 +1521,54 @@ head_remove_all(Head *self, PyObject *canonical_names)
     Py_RETURN_NONE;
 }
 
+/* Write the elements of an ASCII list but the first, as `", ".join` would: how many octets; -1 if it is not plain. */
+static Py_ssize_t
+write_rest(const char *at, const char *end, char *out)
+{
+    Py_ssize_t written = 0;
+    for (int element = 0;; element++) {
+        const char *comma = memchr(at, ',', (size_t)(end - at)), *stop = comma ? comma : end;
+        Py_ssize_t open = 0;
+        for (const char *c = at; c < stop; c++)
+            open += *c == '<' ? 1 : *c == '>' ? -1 : 0;
+        if (open != 0) /* the comma may be inside a URI */
+            return -1;
+        if (element) {
+            const char *last = stop;
+            while (at < last && is_space(*at))
+                at++;
+            while (last > at && is_space(last[-1]))
+                last--;
+            Py_ssize_t blank = element > 1 ? 2 : 0;
+            if (out) {
+                memcpy(out + written, ", ", (size_t)blank);
+                memcpy(out + written + blank, at, (size_t)(last - at));
+            }
+            written += blank + (last - at);
+        }
+        if (!comma)
+            return written;
+        at = comma + 1;
+    }
+}
+
+/* Return a list without its first element; None if that is Python's to say. */
+static PyObject *
+rest_of(PyObject *value)
+{
+    const char *octets = PyUnicode_IS_ASCII(value) ? PyUnicode_DATA(value) : NULL;
+    Py_ssize_t length = PyUnicode_GET_LENGTH(value);
+    if (!octets || memchr(octets, '"', (size_t)length))
+        Py_RETURN_NONE;
+    Py_ssize_t left = write_rest(octets, octets + length, NULL);
+    if (left < 0)
+        Py_RETURN_NONE;
+    PyObject *rest = PyUnicode_New(left, 127);
+    if (rest && left)
+        write_rest(octets, octets + length, PyUnicode_DATA(rest));
+    return rest;
+}
+
 /* Put a value, or nothing if that is NULL, in the place of the first element of a name. */
 static int
 replace_first(Head *self, const Name *name, PyObject *replacement)
@@ -1532,9 +1580,18 @@ replace_first(Head *self, const Name *name, PyObject *replacement)
     if (!value)
         return -1;
     PyObject *left = NULL; /* what the line will say */
-    if (!has_comma(value)) {
+    int is_list = has_comma(value);
+    if (!is_list) {
         left = Py_XNewRef(replacement);
-    } else {
+    } else if (!replacement) {
+        left = rest_of(value);
+        if (!left)
+            return -1;
+        is_list = left == Py_None;
+        if (is_list)
+            Py_CLEAR(left);
+    }
+    if (is_list && !left) {
         PyObject *owned = Py_NewRef(value);
         PyObject *elements = elements_of(owned);
         Py_DECREF(owned);
@@ -1581,13 +1638,29 @@ replace_first(Head *self, const Name *name, PyObject *replacement)
     return edited(self, name);
 }
 
+/* Return the typed values of a name without the first one, which is about to go; None if there are none. */
+static PyObject *
+other_values(Head *self, const Name *name)
+{
+    Py_ssize_t at = find(self, name, 0);
+    if (at >= 0 && self->lines[at].value_length)
+        for (Py_ssize_t i = 0; i < self->typed_count; i++)
+            if (self->typed[i].name == name->text && PyTuple_CheckExact(self->typed[i].value))
+                return PyTuple_GetSlice(self->typed[i].value, 1, PyTuple_GET_SIZE(self->typed[i].value));
+    Py_RETURN_NONE;
+}
+
 static PyObject *
 head_remove_first_value(Head *self, PyObject *text)
 {
     Name name;
     if (name_of(text, &name) < 0)
         return NULL;
-    int failed = replace_first(self, &name, NULL);
+    PyObject *others = name.known ? other_values(self, &name) : Py_NewRef(Py_None);
+    int failed = others ? replace_first(self, &name, NULL) : -1;
+    if (failed == 0 && others != Py_None)
+        failed = keep(self, name.text, others);
+    Py_XDECREF(others);
     Py_DECREF(name.text);
     if (failed < 0)
         return NULL;

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, NewType, TypeAlias
 
 from opencscf.common.errors import ParseError
@@ -190,6 +191,12 @@ def count_down_max_forwards(request: Request) -> None:
 def sent_by(host: str, port: int) -> str:
     """Write an address as Via and URIs have it: IPv6 in brackets (RFC 3261 18.1.1)."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@lru_cache(64)
+def via_start(transport: Transport, local: tuple[str, int]) -> str:
+    """Write the Via of a listener of ours up to its branch."""
+    return f"SIP/2.0/{transport} {sent_by(*local)};branch="
 
 
 def is_for_sips(request: Request) -> bool:

@@ -283,9 +283,8 @@ class SipStack:
     def _finish(self, request: Request, target: Target, mark: str = "") -> str:
         """Finish a copy for the wire (16.6 steps 3 and 8), and return the branch of its Via."""
         proxy.count_down_max_forwards(request)
-        host, port = self._local_for(target)
-        branch = f"{self._ids.branch()}{mark}"
-        request.prepend("Via", f"SIP/2.0/{target.transport} {proxy.sent_by(host, port)};branch={branch}")
+        branch = self._ids.branch() + mark
+        request.prepend("Via", proxy.via_start(target.transport, self._local_for(target)) + branch)
         return branch
 
     def _record_route(self, names: RecordRoute, request: Request, inbound: Flow, target: Target) -> None:

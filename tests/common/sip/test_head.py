@@ -169,6 +169,14 @@ def test_both_forms_read_any_bytes(data: bytes) -> None:
 
 @needs_twin
 @given(MESSAGES, EDITS)
+@example(FIXTURES[0], [("set", "Route", "<sip:a@b;lr> ,, <sip:c;lr>"), *[("remove_first_value", "Route")] * 3])
+@example(
+    FIXTURES[0],
+    [
+        *[("append", "Route", route) for route in ("<sip:a@b;lr>, <sip:c;lr>", "", "<sip:d>")],
+        *[("read",), ("remove_first_value", "Route")] * 5,
+    ],
+)
 @example(FIXTURES[0], [("remove_all", frozenset({"content-length", "via", "cseq", "contact", "max-forwards"}))])
 def test_both_forms_edit_the_same(data: bytes, edits: list[tuple[Any, ...]]) -> None:
     steps = []
