@@ -49,7 +49,8 @@ from opencscf.common.sip.proxy import OwnUris
 from opencscf.common.sip.stack import SipStack
 from opencscf.common.sip.timers import TimerValues
 from opencscf.common.transport.dns import Resolver
-from opencscf.common.transport.endpoint import Handlers, SipEndpoint
+from opencscf.common.transport.endpoint import SipEndpoint
+from opencscf.common.transport.handlers import Handlers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -253,7 +254,13 @@ async def _serve_sip(
     listening = _Listening(log)
     await endpoint.start(
         Handlers(
-            runtime.receive, runtime.malformed, runtime.failed, listening.lost, listening.reloaded, overload.note_delay
+            receive=runtime.receive,
+            malformed=runtime.malformed,
+            failed=runtime.failed,
+            lost=listening.lost,
+            reloaded=listening.reloaded,
+            delayed=overload.note_delay,
+            undelivered=runtime.undelivered,
         )
     )
     health.stack, health.overload = stack, overload

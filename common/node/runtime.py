@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from opencscf.common.sip.message import Message
     from opencscf.common.sip.timers import Timer
     from opencscf.common.sip.uri import SipUri
+    from opencscf.common.transport.icmp import Undelivered
 
 P = TypeVarTuple("P")
 T = TypeVar("T")
@@ -205,6 +206,16 @@ class Runtime:
         self._guarded(None, self._stack.on_transport_failure, target, reason)
         if self._way_back and isinstance(target, Hop):
             self._guarded(None, self._way_back.failed, target)
+
+    def undelivered(self, news: Undelivered) -> None:
+        """Take what ICMP tells about a datagram; if it was a request that still is under way, it goes elsewhere."""
+        self._guarded(None, self._undelivered, news)
+
+    def _undelivered(self, news: Undelivered) -> None:
+        leg = self._stack.find_undelivered(news.quote, news.remote)
+        if leg is not None:
+            self._log.event("warning", "unreachable", peer=str(leg.target), reason=news.reason)
+            self._stack.fail(leg, news.reason)
 
     def tick(self) -> None:
         """Fire the timers that are due; call it every tick of the wheel."""

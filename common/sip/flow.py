@@ -6,6 +6,7 @@ Tuples, because one is made for every datagram received.
 from __future__ import annotations
 
 import enum
+import ipaddress
 from typing import NamedTuple
 
 
@@ -75,6 +76,14 @@ class Flow(NamedTuple):
     def is_ipv6(self) -> bool:
         """Whether the flow runs over IPv6."""
         return ":" in self.remote[0]
+
+
+def is_towards(target: Hop | Flow, remote: tuple[str, int]) -> bool:
+    """Whether a target is at an address, however that is written."""
+    host, port = target.remote if isinstance(target, Flow) else (target.host, target.port)
+    if port != remote[1]:
+        return False
+    return host == remote[0] or ipaddress.ip_address(host) == ipaddress.ip_address(remote[0])
 
 
 def _text(transport: Transport, host: str, port: int) -> str:

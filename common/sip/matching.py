@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+import re
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import ValuesView
 
     from opencscf.common.sip.message import Message, Request
     from opencscf.common.sip.transaction import ClientTransaction, ServerTransaction
+
+# How a request of ours begins: its own Via is the first header field, and the branch the first parameter in it.
+_read_beginning: Final = re.compile(rb"([^ \r\n]{1,64}) [^\r\n]+\r\nVia: [^;\r\n]+;branch=([^;\r\n]+)\r").match
 
 C = TypeVar("C")  # the user of a client transaction
 S = TypeVar("S")  # the user of a server transaction
@@ -71,6 +75,11 @@ class TransactionTable(Generic[C, S]):
     def find_client(self, message: Message) -> C | None:
         """Find whom a response belongs to (17.1.3), or our own request: a CANCEL shares its INVITE's branch."""
         return self._clients.get((message.branch, message.cseq.method))
+
+    def find_quoted(self, beginning: bytes) -> C | None:
+        """Find to whom a request of ours belongs of which somebody quotes the beginning, as ICMP does."""
+        found = _read_beginning(beginning)
+        return self._clients.get((found[2].decode("latin-1"), found[1].decode("latin-1"))) if found else None
 
     def find_server(self, message: Message) -> S | None:
         """Find whom a retransmission, an ACK to a failure or a response on its way back belongs to (17.2.3)."""

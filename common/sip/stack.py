@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from opencscf.common.errors import PeerUnavailable
 from opencscf.common.sip import proxy
 from opencscf.common.sip.exchange import Exchange, Leg, Sink, Spare, Target, Targets
-from opencscf.common.sip.flow import Flow, Hop, Transport
+from opencscf.common.sip.flow import Flow, Hop, Transport, is_towards
 from opencscf.common.sip.matching import TransactionTable
 from opencscf.common.sip.message import Message, Request, Response
 from opencscf.common.sip.preferences import directives
@@ -39,6 +39,7 @@ MAX_SERVER_TRANSACTIONS = 50_000  # without an answer; beyond this new requests 
 MAX_ANSWERED = 100_000  # that wait for retransmissions; beyond this the oldest are forgotten before their time
 RETRY_AFTER_S = 5  # what a 503 asks for
 
+_UNHEARD = frozenset({State.CALLING, State.TRYING})  # of a client transaction: there was no response yet
 _UDP, _TIMER_C, _TIMER_TRYING = Transport.UDP, Timer.C, Timer.TRYING
 _TRYING, _PROCEEDING = State.TRYING, State.PROCEEDING
 
@@ -344,9 +345,24 @@ class SipStack:
         else:
             failed = list(self._over_streams.get(target, ()))
         for leg in failed:
-            if leg.exchange is not None:
-                leg.exchange.failure = PeerUnavailable(str(target), reason)
-            leg.transaction.on_transport_error(leg)
+            self.fail(leg, reason)
+
+    def find_undelivered(self, quote: bytes, remote: tuple[str, int]) -> Leg | None:
+        """Find the transaction whose request is said not to have arrived (18.4), with a quote of how it begins.
+
+        The branch shows that whoever says so has seen the request. He can be a later hop, so nothing else is believed
+        about the target, and nothing at all once it has answered.
+        """
+        leg = self._table.find_quoted(quote)
+        if leg is None or leg.transaction.state not in _UNHEARD or not is_towards(leg.target, remote):
+            return None
+        return leg
+
+    def fail(self, leg: Leg, reason: str) -> None:
+        """End a transaction whose target cannot be reached (8.1.3.1, 17.1.4)."""
+        if leg.exchange is not None:
+            leg.exchange.failure = PeerUnavailable(str(leg.target), reason)
+        leg.transaction.on_transport_error(leg)
 
     def _on_trying(self, exchange: Exchange) -> None:
         """Answer 100 to a request other than INVITE that has waited for long; never earlier (RFC 4320 4.1)."""

@@ -22,6 +22,7 @@
 #define SLOT_BYTES (65536 + 4160) /* one datagram, and an offset that keeps slots out of each other's cache lines */
 #define MAX_SIZE 1024
 #define SEND_CHUNK 64
+#define MAX_TRIES 4 /* an error may be the news of another datagram's fate, which is told once */
 #define KNOWN_SOURCES 2048 /* a power of two */
 
 typedef union {
@@ -47,6 +48,7 @@ typedef struct {
     int fd;
     int is_receiving;
     int is_flushing;
+    char has_errors; /* somebody should look into the error queue */
     Py_ssize_t size;     /* datagrams received by one call */
     Py_ssize_t capacity; /* of the queue */
     Py_ssize_t head;
@@ -286,10 +288,19 @@ static PyObject *Batch_receive(Batch *self, PyObject *Py_UNUSED(ignored))
     for (Py_ssize_t i = 0; i < self->size; i++) {
         self->headers[i].msg_hdr.msg_namelen = sizeof(address_t);
     }
-    self->headers[0].msg_hdr.msg_control = self->control;
-    self->headers[0].msg_hdr.msg_controllen = sizeof(self->control);
-    int count = recvmmsg(self->fd, self->headers, (unsigned int)self->size, MSG_DONTWAIT, NULL);
-    if (count <= 0) { /* nothing there, or the news of an earlier datagram's fate; Timers B and F tell the same */
+    int count = -1;
+    for (int tries = 0; count < 0 && tries < MAX_TRIES; tries++) {
+        self->headers[0].msg_hdr.msg_control = self->control;
+        self->headers[0].msg_hdr.msg_controllen = sizeof(self->control);
+        count = recvmmsg(self->fd, self->headers, (unsigned int)self->size, MSG_DONTWAIT, NULL);
+        if (count < 0 && errno != EINTR) { /* the news of an earlier datagram's fate, or that was all we woke up for */
+            self->has_errors = 1;
+            if (errno == EAGAIN || errno == EWOULDBLOCK) {
+                break;
+            }
+        }
+    }
+    if (count <= 0) {
         return PyList_New(0);
     }
     self->waited_s = waited(&self->headers[0].msg_hdr);
@@ -415,17 +426,27 @@ static PyObject *Batch_flush(Batch *self, PyObject *Py_UNUSED(ignored))
         return failures;
     }
     self->is_flushing = 1;
+    int tries = 0;
     while (self->fd >= 0 && self->head < self->tail) {
         int done = send_some(self);
         int error = errno;
         if (done > 0) {
+            tries = 0;
             self->sent += (unsigned long long)done;
             while (done-- > 0 && self->head < self->tail) {
                 Py_DECREF(shift(self));
             }
         } else if (error == EAGAIN || error == EWOULDBLOCK) {
             break;
+        } else if (error == ENOBUFS) { /* the interface dropped it, as any router may */
+            tries = 0;
+            Py_DECREF(shift(self));
         } else if (error != EINTR) {
+            self->has_errors = 1;
+            if (++tries < MAX_TRIES) {
+                continue;
+            }
+            tries = 0;
             PyObject *target = shift(self);
             int result = note_failure(failures, target, error);
             Py_DECREF(target);
@@ -470,6 +491,7 @@ static PyGetSetDef properties[] = {
 
 static PyMemberDef members[] = {
     {"waited_s", T_DOUBLE, offsetof(Batch, waited_s), READONLY, "How long the oldest of the last batch had waited."},
+    {"has_errors", T_BOOL, offsetof(Batch, has_errors), 0, "Whether the error queue may hold something."},
     {"sent", T_ULONGLONG, offsetof(Batch, sent), READONLY, "How many datagrams have left."},
     {NULL, 0, 0, 0, NULL},
 };

@@ -29,11 +29,14 @@ _SO_TIMESTAMPNS: Final = (
 )
 _TIMESPEC: Final = struct.Struct("@qq")
 _NO_ROOM: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK})
+_MAX_TRIES: Final = 4  # an error may be the news of another datagram's fate, which is told once
 _native: Final = twin("opencscf.common.transport._batch")
 
 
 class Batch(Protocol):
-    """What both forms do."""
+    """What both forms do; `has_errors` is set when the socket's error queue may hold something (see `icmp.py`)."""
+
+    has_errors: bool
 
     @property
     def waited_s(self) -> float:
@@ -102,6 +105,7 @@ class PlainBatch:
         """Take at most `size` datagrams in a row, and queue at most `capacity`."""
         self.waited_s = 0.0
         self.sent = 0
+        self.has_errors = False
         self._socket: socket.socket | None = opened
         self._make_flow = make_flow
         self._size = size
@@ -119,17 +123,26 @@ class PlainBatch:
         datagrams: list[tuple[bytes, Flow]] = []
         if self._socket is None:
             return datagrams
-        receive_from = self._socket.recvfrom
-        try:
-            data, control, _, source = self._socket.recvmsg(MAX_DATAGRAM_BYTES, 64)
-            self.waited_s = _waited_s(control)
-            datagrams.append((data, self._flow_from(source)))
-            for _ in range(self._size - 1):
-                data, source = receive_from(MAX_DATAGRAM_BYTES)
-                datagrams.append((data, self._flow_from(source)))
-        except OSError:
-            pass  # no more, or the news of an earlier datagram's fate; Timers B and F tell the same
+        for _ in range(_MAX_TRIES):
+            try:
+                self._read(self._socket, datagrams)
+                break
+            except OSError as error:
+                if error.errno in _NO_ROOM:
+                    self.has_errors |= not datagrams  # else what did we wake up for
+                    break
+                self.has_errors = True
+                if datagrams:
+                    break
         return datagrams
+
+    def _read(self, opened: socket.socket, datagrams: list[tuple[bytes, Flow]]) -> None:
+        data, control, _, source = opened.recvmsg(MAX_DATAGRAM_BYTES, 64)
+        self.waited_s = _waited_s(control)
+        datagrams.append((data, self._flow_from(source)))
+        for _ in range(self._size - 1):
+            data, source = opened.recvfrom(MAX_DATAGRAM_BYTES)
+            datagrams.append((data, self._flow_from(source)))
 
     def queue(self, data: bytes, host: str, port: int, target: Hop | Flow) -> int:
         """Check the address, and keep the datagram."""
@@ -149,16 +162,30 @@ class PlainBatch:
         failures: list[tuple[Hop | Flow, int]] = []
         while self._queue and self._socket is not None:
             data, address, target = self._queue[0]
-            try:
-                self._socket.sendto(data, address)
-            except OSError as error:
-                if error.errno in _NO_ROOM:
-                    break
-                failures.append((target, error.errno or errno.EINVAL))
-            else:
+            error = self._send(self._socket, data, address)
+            if error in _NO_ROOM:
+                break
+            if error == 0:
                 self.sent += 1
+            elif error != errno.ENOBUFS:  # with which the interface drops it, as any router may
+                failures.append((target, error))
             self._queue.popleft()
         return failures
+
+    def _send(self, opened: socket.socket, data: bytes, address: tuple[str, int]) -> int:
+        """Send a datagram and return 0, or why it cannot be sent."""
+        number = 0
+        for _ in range(_MAX_TRIES):
+            try:
+                opened.sendto(data, address)
+            except OSError as error:
+                number = error.errno or errno.EINVAL
+                if number in _NO_ROOM or number == errno.ENOBUFS:
+                    break
+                self.has_errors = True
+            else:
+                return 0
+        return number
 
     def close(self) -> None:
         """Forget the socket and the queue."""

@@ -7,7 +7,6 @@ one whose address the host itself would use towards it.
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from opencscf.common.errors import StartupError
@@ -21,12 +20,13 @@ from opencscf.common.transport.udp import UdpListener
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from opencscf.common.errors import ParseError
     from opencscf.common.node.connection_settings import TlsSettings
     from opencscf.common.node.settings import ListenSettings
     from opencscf.common.sip.message import Message
+    from opencscf.common.transport.handlers import Handlers
 
 MAX_ROUTES: Final = 4096  # remote hosts towards whom the route is remembered
 MTU_RESERVE: Final = 200  # RFC 3261 18.1.1: what a response may be larger than its request
@@ -38,27 +38,11 @@ RELOAD_S: Final = 10.0  # how often certificate files are looked at
 _Listener: TypeAlias = UdpListener | StreamListener
 
 
-def _not_heard(*_: object) -> None:
-    """Let something happen unnoticed."""
-
-
 class _Route(NamedTuple):
     """How the host itself would send to another: from which address, and in packets of which size."""
 
     source: str
     mtu: int
-
-
-@dataclass(frozen=True, slots=True)
-class Handlers:
-    """Who hears what happens at the listeners; `failed` is never called from within `send`."""
-
-    receive: Callable[[Message, Flow], None]
-    malformed: Callable[[bytes, ParseError, Flow], None]
-    failed: Callable[[Hop | Flow, str], None]
-    lost: Callable[[Flow, str], None] = _not_heard  # a connection ended for a fault of the peer's, nothing else with it
-    reloaded: Callable[[StartupError | None], None] = _not_heard  # certificate files changed; why they are no use
-    delayed: Callable[[float], None] = _not_heard  # how many seconds the oldest of the datagrams now read had waited
 
 
 class SipEndpoint:
@@ -101,7 +85,7 @@ class SipEndpoint:
     def _open(self, settings: ListenSettings) -> None:
         address = (settings.address, settings.port)
         if ListenTransport.UDP in settings.transports:
-            udp = UdpListener(self._loop, address, self._receive, self._malformed, self._failed, self._delayed)
+            udp = UdpListener(self._loop, address)
             self._udp.append(udp)
             address = udp.address  # with port 0, both transports get the same one
         for name in settings.transports:
@@ -125,7 +109,7 @@ class SipEndpoint:
         for stream in self._streams:
             await stream.start()
         for udp in self._udp:
-            udp.start()
+            udp.start(handlers)
         if self._certificates is not None:
             self._reloader = self._loop.call_later(RELOAD_S, self._reload, self._certificates)
 
@@ -236,10 +220,6 @@ class SipEndpoint:
     def _lost(self, flow: Flow, reason: str) -> None:
         if self._handlers is not None:
             self._handlers.lost(flow, reason)
-
-    def _delayed(self, delay_s: float) -> None:
-        if self._handlers is not None:
-            self._handlers.delayed(delay_s)
 
     def _reload(self, certificates: Certificates) -> None:
         """Use changed certificate files; those that are no use leave things as they were."""

@@ -1,14 +1,16 @@
 """Shell: SIP over UDP (RFC 3261 18): a socket read in batches, and a sender that never waits.
 
 A plain socket under the loop's `add_reader`, because that costs less per datagram than a `DatagramProtocol` and lets us
-count what the kernel drops. What one turn of the loop sends leaves together at its end. Clause numbers below are of
-RFC 3261.
+count what the kernel drops. Between the two is an epoll object of the socket's own: the error queue, which holds what
+ICMP tells (18.4), wakes it as datagrams do, whereas uvloop takes such an event for the end of the socket. What one turn
+of the loop sends leaves together at its end. Clause numbers below are of RFC 3261.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import struct
 from typing import TYPE_CHECKING, Final
@@ -17,14 +19,14 @@ from opencscf.common.errors import ParseError, StartupError
 from opencscf.common.sip.flow import Flow, Transport
 from opencscf.common.sip.parser import parse
 from opencscf.common.transport.batch import note_arrivals, open_batch
+from opencscf.common.transport.icmp import note_errors, read_errors
 from opencscf.common.transport.stun import MAX_FIRST_OCTET, binding_response
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
     from opencscf.common.sip.flow import Hop
-    from opencscf.common.sip.message import Message
+    from opencscf.common.transport.handlers import Handlers
 
 BUFFER_BYTES: Final = 4 << 20  # a burst of some thousand messages; the kernel gives what it allows
 LISTEN_BACKLOG: Final = 1024
@@ -37,30 +39,16 @@ _MEMINFO_DROPS: Final = 8  # Linux sock_diag.h: SK_MEMINFO_DROPS, the last of ni
 
 
 class UdpListener:
-    """One bound UDP socket: received messages go to `receive`, what cannot be parsed to `malformed`.
+    """One bound UDP socket; `Handlers` are given when it starts."""
 
-    `failed` hears what could not be sent, and why; never from within `send`. `delayed` hears of each batch how many
-    seconds its oldest datagram had waited to be read.
-    """
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        address: tuple[str, int],
-        receive: Callable[[Message, Flow], None],
-        malformed: Callable[[bytes, ParseError, Flow], None],
-        failed: Callable[[Hop | Flow, str], None],
-        delayed: Callable[[float], None],
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, address: tuple[str, int]) -> None:
         self.transport = Transport.UDP
         self._loop = loop
-        self._receive = receive
-        self._malformed = malformed
-        self._failed = failed
-        self._delayed = delayed
+        self._handlers: Handlers | None = None
         self._socket = bind(address, socket.SOCK_DGRAM, "udp")
         _enlarge_buffers(self._socket)
         note_arrivals(self._socket)
+        note_errors(self._socket)
         host, port = self._socket.getsockname()[:2]
         self.address: tuple[str, int] = (host, port)
         self.is_ipv6 = ":" in host
@@ -68,14 +56,18 @@ class UdpListener:
         self.send_drops = 0  # the send buffer was full for long; SIP retransmits
         self._is_reading = False  # and will send at the end of it
         self._is_blocked = False  # until the send buffer has room
+        self._is_closed = False
         self._batch = open_batch(self._socket, self._flow_from)
+        self._events = select.epoll()
+        self._events.register(self._socket, select.EPOLLIN)
 
     def _flow_from(self, host: str, port: int) -> Flow:
         return Flow(Transport.UDP, self.address, (host, port))
 
-    def start(self) -> None:
+    def start(self, handlers: Handlers) -> None:
         """Begin to receive."""
-        self._loop.add_reader(self._socket.fileno(), self._on_readable)
+        self._handlers = handlers
+        self._loop.add_reader(self._events.fileno(), self._on_ready, handlers)
 
     def send(self, data: bytes, target: Hop | Flow) -> None:
         """Send a datagram at the end of the loop's turn, or sooner if there are many."""
@@ -83,7 +75,7 @@ class UdpListener:
         try:
             unsent = self._batch.queue(data, host, port, target)
         except (OverflowError, ValueError) as error:
-            self._loop.call_soon(self._failed, target, str(error))
+            self._loop.call_soon(self._fail, target, str(error))
             return
         if unsent == 1:
             if not self._is_reading:
@@ -100,14 +92,14 @@ class UdpListener:
 
     def close(self) -> None:
         """Stop receiving and free the port."""
-        number = self._socket.fileno()
-        if number >= 0:
-            self._batch.flush()  # the last answers
-            self._batch.close()
-            self._is_blocked = False
-            self._loop.remove_reader(number)
-            self._loop.remove_writer(number)
-            self._socket.close()
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._batch.flush()  # the last answers
+        self._batch.close()
+        self._loop.remove_reader(self._events.fileno())
+        self._events.close()
+        self._socket.close()
 
     abandon = close  # before it was started
 
@@ -120,22 +112,25 @@ class UdpListener:
         except (OSError, struct.error):
             return 0
 
-    def _on_readable(self) -> None:
+    def _on_ready(self, handlers: Handlers) -> None:
+        """Take what has come; there may also be room to send again, or news of what did not arrive."""
         self._is_reading = True
         try:
             datagrams = self._batch.receive()
             if datagrams:
-                self._delayed(self._batch.waited_s)
+                handlers.delayed(self._batch.waited_s)
             for data, flow in datagrams:
                 self.received += 1
-                self._take(data, flow)
-                if self._socket.fileno() < 0:
-                    return  # closed meanwhile
+                self._take(data, flow, handlers)
+                if self._is_closed:
+                    return
+            if self._batch.has_errors:
+                self._take_errors(handlers)
         finally:
             self._is_reading = False
             self._flush()
 
-    def _take(self, data: bytes, flow: Flow) -> None:
+    def _take(self, data: bytes, flow: Flow, handlers: Handlers) -> None:
         if len(data) < 5 and not data.strip(b"\r\n\0"):
             return  # a keep-alive (RFC 5626 3.5.1 gives UDP others, but UEs send these)
         if data[0] <= MAX_FIRST_OCTET:
@@ -144,21 +139,31 @@ class UdpListener:
         try:
             message = parse(data)
         except ParseError as error:
-            self._malformed(data, error, flow)
+            handlers.malformed(data, error, flow)
         else:
-            self._receive(message, flow)
+            handlers.receive(message, flow)
+
+    def _take_errors(self, handlers: Handlers) -> None:
+        news, self._batch.has_errors = read_errors(self._socket)
+        for undelivered in news:
+            handlers.undelivered(undelivered)
+            if self._is_closed:
+                return
 
     def _flush(self) -> None:
         """Send what there is; what has no room waits until it has."""
+        if self._is_closed:
+            return
         for target, error in self._batch.flush():
-            self._loop.call_soon(self._failed, target, os.strerror(error).lower())
+            self._loop.call_soon(self._fail, target, os.strerror(error).lower())
         is_blocked = self._batch.waiting > 0
         if is_blocked != self._is_blocked:
             self._is_blocked = is_blocked
-            if is_blocked:
-                self._loop.add_writer(self._socket.fileno(), self._flush)
-            else:
-                self._loop.remove_writer(self._socket.fileno())
+            self._events.modify(self._socket, select.EPOLLIN | select.EPOLLOUT if is_blocked else select.EPOLLIN)
+
+    def _fail(self, target: Hop | Flow, reason: str) -> None:
+        if self._handlers is not None and not self._is_closed:
+            self._handlers.failed(target, reason)
 
     def _answer_stun(self, data: bytes, flow: Flow) -> None:
         if (answer := binding_response(data, flow.remote)) is not None:

@@ -82,7 +82,14 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20.0) 
 class Lab:
     """A running lab on a network of its own."""
 
-    def __init__(self, directory: Path, net: str, *, second_pcscf_address: str | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        net: str,
+        *,
+        second_pcscf_address: str | None = None,
+        dead_hops: bool = False,
+    ) -> None:
         self.directory = directory
         (directory / "lab.toml").write_text(LAB.replace("@net@", net))
         self.settings: LabSettings = load_lab(directory / "lab.toml")
@@ -91,6 +98,11 @@ class Lab:
         if second_pcscf_address is not None:
             listen = f'[[sip.listen]]\naddress = "{second_pcscf_address}"\n\n'
             self._edit("pcscf", "[sip.hosts]", f"{listen}[sip.hosts]")
+        if dead_hops:
+            for name, hop in (("pcscf", "icscf"), ("icscf", "scscf")):
+                line = f'"{hop}.{self.domain}" = '
+                address = getattr(self.settings.network, hop)
+                self._edit(name, f'{line}"{address}"', f'{line}["{net}.99", "{address}"]')
         self._runner = asyncio.Runner()
         self._groups: list[ProcessGroup] = []
         self.former_logs: dict[str, str] = {}
@@ -188,6 +200,13 @@ def attacked_lab() -> Iterator[Lab]:
 def own_lab(tmp_path: Path) -> Iterator[Lab]:
     """A lab for a test that kills processes."""
     with running(Lab(tmp_path, "127.0.5")) as lab:
+        yield lab
+
+
+@pytest.fixture
+def lab_with_dead_hops() -> Iterator[Lab]:
+    """A lab in which the first address of I-CSCF and S-CSCF is one at which nobody is."""
+    with in_memory() as folder, running(Lab(folder, "127.0.23", dead_hops=True)) as lab:
         yield lab
 
 

@@ -33,6 +33,7 @@ from opencscf.common.sip.parser import parse
 from opencscf.common.sip.stack import SipStack
 from opencscf.common.sip.timers import TimerValues
 from opencscf.common.sip.uri import SipUri
+from opencscf.common.transport.icmp import Undelivered
 
 UE = Flow(Transport.UDP, ("127.0.1.10", 5060), ("127.0.2.1", 5062))
 CORE = Hop(Transport.UDP, "127.0.1.12", 5060)
@@ -493,6 +494,25 @@ def test_the_next_hop_is_tried_and_one_line_tells_why(world: World) -> None:
     assert (level, event) == ("warning", "next-target")
     assert (fields["peer"], fields["next"]) == ("127.0.1.12:5060/udp", "127.0.1.13:5060/udp")
     assert fields["reason"] == "cannot be reached"
+
+
+def test_what_icmp_tells_leads_to_the_next_hop(world: World) -> None:
+    """RFC 3261 18.4: at once, with one line about each; what was forged or comes again does nothing."""
+    message = request()
+    message.uri = "sip:pair.test"
+    world.decide = lambda event: (
+        [Forward((Branch(event.request.copy()),))] if isinstance(event, RequestReceived) else []
+    )
+    world.runtime.receive(message, UE)
+    quote = bytes(world.sent[0][0])
+    world.runtime.undelivered(Undelivered(quote.replace(b"branch=", b"branch=z"), (CORE.host, CORE.port), "forged"))
+    assert (world.lines, len(world.sent)) == ([], 1)
+    for _ in range(2):
+        world.runtime.undelivered(Undelivered(quote[:300], (CORE.host, CORE.port), "connection refused"))
+    assert [target for _, target in world.sent] == [CORE, OTHER]
+    assert world.avoided == [CORE]
+    assert [event for _, event, _ in world.lines] == ["unreachable", "next-target"]
+    assert world.lines[0][2] == {"peer": "127.0.1.12:5060/udp", "reason": "connection refused"}
 
 
 # ---------------------------------------------------------------------- responses whose connection is gone

@@ -438,6 +438,51 @@ def test_an_unreachable_next_hop_gives_500(stack: Stack) -> None:
     assert (status.split()[1], target) == ("500", UE)  # 16.7 step 6: 503 is not passed on
 
 
+@pytest.mark.parametrize("method", ["MESSAGE", "INVITE"])
+def test_what_icmp_quotes_has_failed(stack: Stack, method: str) -> None:
+    """3261-18.4: a few hundred octets of the request are quoted; the next target is tried at once."""
+    received = request(method)
+    stack.receive(received, 0.0)
+    effects = stack.forward(Forward((Branch(received.copy()),)), [(CORE, OTHER)], 0.0)
+    first = bytes(sent(effects))
+    leg = stack.stack.find_undelivered(first[:120], ("127.0.1.12", 5060))
+    assert leg is not None
+    stack.stack.fail(leg, "connection refused")
+    effects = stack.taken()
+    assert [target for _, target in sends(effects)] == [OTHER]
+    assert [effect.failed for effect in effects if isinstance(effect, NextTarget)] == [CORE]
+    assert stack.stack.find_undelivered(first, ("127.0.1.12", 5060)) is None
+
+
+def test_icmp_about_anything_else_is_not_believed(stack: Stack) -> None:
+    """Anybody can send it, and a later hop knows the branch of a request that has arrived."""
+    received = request("INVITE")
+    stack.receive(received, 0.0)
+    out = sent(forward(received, stack, CORE))
+    data, core = bytes(out), ("127.0.1.12", 5060)
+    branch = out.via.branch
+    assert branch is not None
+    end = data.index(branch.encode()) + len(branch)
+    quotes = [
+        b"", b"x" * 600, data[:28], data[:end], data[: end - 1] + b"\r\n", data.replace(b"INVITE", b"CANCEL", 1),
+        data.replace(branch.encode(), b"z9hG4bK\xff\xfe"), bytes(answer(out, 200)), b"A" * 1280, b"A " * 640,
+    ]  # fmt: skip
+    for quote in quotes:
+        assert stack.stack.find_undelivered(quote, core) is None
+    for remote in (("127.0.1.12", 5061), ("127.0.1.13", 5060), ("::1", 5060)):
+        assert stack.stack.find_undelivered(data, remote) is None
+    assert stack.stack.find_undelivered(data[: end + 2], core) is not None
+    stack.receive(answer(out, 100), 1.0)
+    assert stack.stack.find_undelivered(data, core) is None
+
+
+def test_an_ipv6_target_is_known_however_it_is_written(stack: Stack) -> None:
+    received = request("MESSAGE")
+    stack.receive(received, 0.0)
+    out = bytes(sent(forward(received, stack, Hop(Transport.UDP, "2001:DB8:0::1", 5060))))
+    assert stack.stack.find_undelivered(out, ("2001:db8::1", 5060)) is not None
+
+
 def test_how_long_a_next_hop_wants_to_be_left_alone_is_passed_on(stack: Stack) -> None:
     received = request("MESSAGE")
     stack.receive(received, 0.0)

@@ -18,7 +18,9 @@ from opencscf.common.node.connection_settings import ConnectionSettings, TlsSett
 from opencscf.common.node.settings import ListenSettings, ListenTransport
 from opencscf.common.sip.flow import Flow, Hop
 from opencscf.common.sip.message import Message, Request
-from opencscf.common.transport.endpoint import Handlers, SipEndpoint
+from opencscf.common.transport.endpoint import SipEndpoint
+from opencscf.common.transport.handlers import Handlers
+from opencscf.common.transport.icmp import Undelivered
 
 T = TypeVar("T")
 Run: TypeAlias = Callable[[Coroutine[Any, Any, T]], T]
@@ -34,6 +36,7 @@ class Heard:
         self.failed: asyncio.Queue[tuple[Hop | Flow, str]] = asyncio.Queue()
         self.lost: asyncio.Queue[tuple[Flow, str]] = asyncio.Queue()
         self.reloaded: asyncio.Queue[StartupError | None] = asyncio.Queue()
+        self.undelivered: asyncio.Queue[Undelivered] = asyncio.Queue()
         self.address = endpoint.addresses[0]
 
     def handlers(self) -> Handlers:
@@ -43,6 +46,7 @@ class Heard:
             failed=lambda target, reason: self.failed.put_nowait((target, reason)),
             lost=lambda flow, reason: self.lost.put_nowait((flow, reason)),
             reloaded=self.reloaded.put_nowait,
+            undelivered=self.undelivered.put_nowait,
         )
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from opencscf.common.native import twin
 from opencscf.common.sip.flow import Flow, Hop, Transport
 from opencscf.common.transport.batch import Batch, PlainBatch, note_arrivals
+from opencscf.common.transport.icmp import MAX_READ, Undelivered, note_errors, read_errors
 from opencscf.common.transport.udp import bind
 
 SIZE, CAPACITY = 8, 20
@@ -154,10 +155,57 @@ def test_the_kernel_says_when_it_received(open_one: Open, pair: Any) -> None:
     receive(batch, ours)
     assert batch.waited_s == 0.0
     note_arrivals(ours)
+    for _ in range(100):  # the kernel may have begun to note it a little later, as this is switched for all sockets
+        theirs.sendto(b"x", ours.getsockname())
+        time.sleep(0.02)
+        receive(batch, ours)
+        if batch.waited_s >= 0.02:
+            break
+    assert batch.waited_s >= 0.02
+
+
+def dead_port(host: str) -> int:
+    """Return a port at which nobody is."""
+    with bind((host, 0), socket.SOCK_DGRAM, "udp") as gone:
+        return address_of(gone)[1]
+
+
+def test_the_fate_of_one_datagram_is_not_taken_for_that_of_another(open_one: Open, pair: Any) -> None:
+    """18.4: the kernel tells at the next system call, whatever that is about."""
+    ours, theirs = pair
+    note_errors(ours)
+    batch = open_one(ours)
+    host, port = address_of(theirs)
+    dead = dead_port(host)
+    assert not batch.has_errors
+    for number in range(5):
+        batch.queue(b"%d" % number, host, dead, Hop(Transport.UDP, host, dead))
+        batch.queue(b"%d" % number, host, port, hop_to(theirs))
+    assert batch.flush() == []
+    assert (batch.sent, batch.waiting) == (10, 0)
+    assert [theirs.recv(10) for _ in range(5)] == [b"%d" % number for number in range(5)]
     theirs.sendto(b"x", ours.getsockname())
-    time.sleep(0.02)
-    receive(batch, ours)
-    assert 0.02 <= batch.waited_s < 5
+    assert receive(batch, ours) == [(b"x", flow_from(host, port))]
+    assert batch.receive() == []
+    assert batch.has_errors
+    news, batch.has_errors = read_errors(ours)
+    assert news == [Undelivered(b"%d" % number, (host, dead), "connection refused") for number in range(5)]
+    assert not batch.has_errors
+
+
+def test_no_more_news_than_a_turn_may_take(open_one: Open, pair: Any) -> None:
+    ours, _ = pair
+    note_errors(ours)
+    batch = open_one(ours)
+    host = address_of(ours)[0]
+    dead = dead_port(host)
+    for _ in range(MAX_READ + 1):
+        batch.queue(b"x", host, dead, Hop(Transport.UDP, host, dead))
+        batch.flush()
+    news, is_more = read_errors(ours)
+    assert (len(news), is_more) == (MAX_READ, True)
+    news, is_more = read_errors(ours)
+    assert (len(news), is_more) == (1, False)
 
 
 def test_a_closed_batch_does_nothing(open_one: Open, pair: Any) -> None:

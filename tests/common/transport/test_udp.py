@@ -1,5 +1,6 @@
 import asyncio
 import socket
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 from opencscf.common.errors import StartupError
 from opencscf.common.sip.flow import Flow, Hop, Transport
 from opencscf.common.transport.batch import MAX_BATCH
+from opencscf.common.transport.handlers import Handlers
+from opencscf.common.transport.icmp import Undelivered, _final_error
 from opencscf.common.transport.udp import UdpListener, bind
 
 
@@ -51,6 +54,63 @@ def test_a_burst_beyond_one_batch_is_received_whole(run: Any, listen: Any, optio
             assert heard.endpoint.counters()["udp_receive_drops"] == 0
 
     run(scenario())
+
+
+def test_what_nobody_takes_is_told_at_once(run: Any, listen: Any, options: Any, peer: socket.socket) -> None:
+    """18.4; and the socket lives on."""
+    host = peer.getsockname()[0]
+    with bind((host, 0), socket.SOCK_DGRAM, "udp") as gone:
+        dead = gone.getsockname()[1]
+
+    async def scenario() -> None:
+        async with listen(host) as heard:
+            for _ in range(3):
+                heard.endpoint.send(bytes(options), Hop(Transport.UDP, host, dead))
+                told = await heard.undelivered.get()
+                assert told == Undelivered(bytes(options)[: len(told.quote)], (host, dead), "connection refused")
+                assert told.quote.startswith(b"OPTIONS ")
+                peer.sendto(bytes(options), heard.address)
+                await heard.received.get()
+            assert heard.failed.empty()
+
+    run(scenario())
+
+
+def test_news_that_nobody_wants_neither_spins_nor_deafens(run: Any, listen: Any, options: Any) -> None:
+    async def scenario() -> None:
+        async with listen() as heard:
+            (listener,) = heard.endpoint._udp
+            with bind(("127.0.0.1", 0), socket.SOCK_DGRAM, "udp") as gone:
+                dead = gone.getsockname()
+            for _ in range(200):  # more than a turn of the loop takes
+                heard.endpoint.send(bytes(options), Hop(Transport.UDP, *dead))
+            for _ in range(200):
+                await heard.undelivered.get()
+            assert not listener._events.poll(0)
+            heard.endpoint.send(bytes(options), Hop(Transport.UDP, *heard.address))
+            await heard.received.get()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("origin", "icmp_type", "code", "told"),
+    [
+        pytest.param(2, 3, 1, 111, id="18.4 host unreachable"),
+        pytest.param(2, 3, 3, 111, id="18.4 port unreachable"),
+        pytest.param(2, 12, 0, 111, id="18.4 parameter problem"),
+        pytest.param(2, 3, 4, 0, id="18.1.1 fragmentation needed"),
+        pytest.param(2, 4, 0, 0, id="18.4 source quench"),
+        pytest.param(2, 11, 0, 0, id="18.4 TTL exceeded"),
+        pytest.param(3, 1, 4, 111, id="18.4 ICMPv6 port unreachable"),
+        pytest.param(3, 2, 0, 0, id="18.4 ICMPv6 packet too big"),
+        pytest.param(3, 4, 1, 111, id="18.4 ICMPv6 parameter problem"),
+        pytest.param(1, 3, 3, 0, id="of the host itself"),
+    ],
+)
+def test_what_icmp_tells_is_final_or_not(origin: int, icmp_type: int, code: int, told: int) -> None:
+    assert _final_error([(0, 11, struct.pack("=IBBBBII", 111, origin, icmp_type, code, 0, 0, 0))]) == told
+    assert _final_error([(0, 11, b"\0"), (1, 11, b"")]) == 0
 
 
 @pytest.mark.parametrize("data", [b"\r\n\r\n", b"\r\n", b"\0", b"", b"\0\0\0\0"])
@@ -126,10 +186,10 @@ def test_an_address_of_another_host_is_one_line() -> None:
 def test_a_closed_listener_frees_its_port(run: Any) -> None:
     async def scenario() -> None:
         loop = asyncio.get_running_loop()
-        first = UdpListener(loop, ("127.0.0.1", 0), *[lambda *_: None] * 4)
-        first.start()
+        first = UdpListener(loop, ("127.0.0.1", 0))
+        first.start(Handlers(*[lambda *_: None] * 3))
         first.close()
         first.close()
-        UdpListener(loop, first.address, *[lambda *_: None] * 4).close()
+        UdpListener(loop, first.address).close()
 
     run(scenario())
