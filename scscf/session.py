@@ -175,7 +175,9 @@ def _branch(branch: Request, binding: ContactBinding) -> Branch:
     """Address a copy of the request to one contact, along the Path it registered by, and say whom the caller called."""
     called, address = branch.uri, binding.address
     contact = address.sip_uri
-    branch.uri = str(contact._replace(headers=NO_PARAMS)) if contact.headers else address.uri  # RFC 3261 19.1.1
+    branch.uri = address.uri
+    if contact.headers or contact.params.has("method"):  # neither may stand there (RFC 3261 16.6 step 2, 19.1.1)
+        branch.uri = str(contact.without_params("method")._replace(headers=NO_PARAMS))
     for hop in reversed(binding.path):
         branch.prepend("Route", hop)
     branch.set("P-Called-Party-ID", f"<{called}>")

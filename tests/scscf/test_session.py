@@ -216,7 +216,7 @@ def test_terminating(registered: Registrar, uri: str, impu: str, method: str, re
 def test_all_contacts_ring(registered: Registrar, ue: Ue, other_ue: Ue) -> None:
     """SS-11: at once if their q is the same, each along its own Path; also those of another UE with this identity."""
     credentials = ue.credentials(integrity_protected="yes")
-    second = "<sip:second@127.0.2.3:5060;ob?Subject=x>;q=1.0"
+    second = "<sip:second@127.0.2.3:5060;method=BYE;ob?Subject=x>;q=1.0"
     registered.receive(
         ue.register(3, authorization=credentials, contact=second, path=("<sip:a@p1;lr>", "<sip:p2;lr>")), DONE
     )
