@@ -30,6 +30,7 @@ _CHALLENGES: Final = frozenset({"www-authenticate", "proxy-authenticate"})
 _NOT_FOR_UE: Final = frozenset(name.lower() for name in (*CHARGING, *LOCATION))
 _PARTLY_HIDDEN: Final = _NOT_FOR_UE | {"privacy"}
 
+_DIGEST: Final = re.compile(r"digest\s", re.IGNORECASE)  # a token, the other scheme, has no parameters (RFC 8898)
 _ITEM: Final = re.compile(rf'(?:\A|,)((?:[^,"]++|{QUOTED})*)', re.DOTALL)
 
 
@@ -113,12 +114,12 @@ def _remove_option(request: Request, name: str, option: str) -> None:
 
 
 def _edit_each(message: Message, name: str, removed: frozenset[str], *, added: str = "") -> None:
-    """Take parameters out of each field of a name, and add one; all else stays as it was written."""
+    """Take parameters out of each field of a name, and add one to digests; all else stays as it was written."""
     values = [without_params(value, removed) for value in message.get_all(name)]
     message.remove(name)
     for value in values:
         if value:
-            message.append(name, f"{value}, {added}" if added else value)
+            message.append(name, f"{value}, {added}" if added and _DIGEST.match(value) else value)
 
 
 def without_params(value: str, names: frozenset[str]) -> str:

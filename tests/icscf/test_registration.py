@@ -326,3 +326,17 @@ def test_malformed(run: Run, register: Request) -> None:
     with pytest.raises(ParseError) as fault:
         run(register)
     assert fault.value.status == 400
+
+
+def test_every_challenge_and_token_passes(run: Run) -> None:
+    """RFC 8760 2.4, RFC 8898 2.1: whose order and schemes are between UE and registrar."""
+    register = make_register(authorization="Bearer dGhlIHRva2Vu.eyJ==")
+    register.append("Authorization", AUTHORIZATION)
+    challenge = answered(register, 401)
+    challenge.append("WWW-Authenticate", 'Digest realm="r", nonce="1", algorithm=SHA-256')
+    challenge.append("WWW-Authenticate", 'Bearer authz_server="https://as.ims.test"')
+    challenge.append("WWW-Authenticate", 'Digest realm="r", nonce="2", algorithm=MD5')
+    uaa = UserAuthorizationAnswer(Result.SUCCESS, server_name=SCSCF)
+    asked, actions = run(register, uaa, challenge)
+    assert asked == [uar(), sent_to(register, SCSCF)]
+    assert actions == [Relay(challenge)]

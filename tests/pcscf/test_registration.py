@@ -159,6 +159,26 @@ def test_challenge_goes_to_the_ue_without_keys(world: Any) -> None:
     assert world.saved == {}
 
 
+def test_every_challenge_and_token_passes(world: Any) -> None:
+    """RFC 8760 2.4, RFC 8898 2.1: whose order and schemes are between UE and registrar; only digests get our mark."""
+    token, digest = ("Authorization", "Bearer dGhlIHRva2Vu.eyJ=="), world.credentials()
+    register = world.register(token, digest, ("Authorization", digest[1] + ",algorithm=SHA-256"))
+    challenges = [
+        ("WWW-Authenticate", 'Digest realm="r", nonce="1", algorithm=SHA-256, qop="auth"'),
+        ("WWW-Authenticate", 'Bearer authz_server="https://as.ims.test", scope="sip"'),
+        ("WWW-Authenticate", 'Digest realm="r", nonce="2", algorithm=MD5'),
+    ]
+    challenge = world.answer(register, 401, *challenges)
+    asked, actions = world.drive(world.receive(register), challenge)
+    assert asked[0].forward.branches[0].request.get_all("Authorization") == [
+        token[1],
+        digest[1] + ', integrity-protected="no"',
+        digest[1] + ',algorithm=SHA-256, integrity-protected="no"',
+    ]
+    (relay,) = actions
+    assert relay.response.get_all("WWW-Authenticate") == [value for _, value in challenges]
+
+
 def test_first_registration_is_kept(world: Any) -> None:
     """PR-04 PR-05 PR-06: it is on disk before the UE hears of it."""
     register = world.register(world.credentials())
