@@ -279,7 +279,7 @@ def end_call(pcscf: PcscfState, call: Call, event: str, details: Fields) -> list
     call.is_over = True
     pcscf.calls.remove(call)
     pcscf.deadlines.forget(call)
-    actions: list[Action] = [Report(event, {**call_story(call), **details})]
+    actions = told(pcscf, call, event, details)
     if call.requested:
         actions.append(Start(Procedure(call.key, _terminate(call))))
     return actions
@@ -314,6 +314,11 @@ async def _end_session(timer: TerminationTimer) -> list[Action]:
             return [report, SetTimer(timer, RETRY_TERMINATION_S[timer.attempt])]
         return [report]
     return [Report("media-session-ended", {"call_id": timer.call_id, "result": str(sta.result)})]
+
+
+def told(pcscf: PcscfState, call: Call, event: str, details: Fields) -> list[Action]:
+    """Tell how a call goes on, unless nobody reads that."""
+    return [Report(event, {**call_story(call), **details})] if pcscf.tells_calls else []
 
 
 def call_story(call: Call) -> Fields:

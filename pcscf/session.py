@@ -35,7 +35,7 @@ from opencscf.common.sip.session_timer import REFRESHING, Asked
 from opencscf.common.sip.uri import SipUri
 from opencscf.diameter.rx import new_session_id
 from opencscf.pcscf import lifetime
-from opencscf.pcscf.qos import SDP, authorise, call_story, end_call, negotiated, subscription_of
+from opencscf.pcscf.qos import SDP, authorise, call_story, end_call, negotiated, subscription_of, told
 from opencscf.pcscf.state import Binding, Call, CallKey, Fields, Offer, PcscfState, loose_route, peer_of, same_uri
 from opencscf.pcscf.trust import clean_for_ue, clean_from_ue, for_ue, from_ue
 
@@ -138,8 +138,8 @@ def _forward_initial(
     call = _new_call(pcscf, request, binding, identity, icid, is_originating=isinstance(back, TowardsUe))
     offer = _offer(pcscf, request, is_from_ue=call.key.is_originating)
     handler = CallResponses(pcscf, call, back, offer, is_initial=True, asked=asked)
-    started = Report("call-started", {**call_story(call), "cseq": str(request.cseq), "to": request.uri})
-    return [Forward((branch,), record_route, handler), started]
+    forward = Forward((branch,), record_route, handler)
+    return [forward, *told(pcscf, call, "call-started", {"cseq": str(request.cseq), "to": request.uri})]
 
 
 def _enforce_service_route(pcscf: PcscfState, request: Request, binding: Binding) -> None:
@@ -181,6 +181,8 @@ def _within_dialog(
         branch = Branch(edited, flow=binding.towards_ue)
         back = FromUe(request)
         ue_tag, peer_tag = request.to_tag or "", request.from_tag or ""
+    if request.method == "ACK" and not pcscf.authorises_media:
+        return [Forward((branch,))]  # all that it might bring is an answer to authorise
     call = pcscf.calls.in_dialog(request.call_id, binding.token, ue_tag=ue_tag, peer_tag=peer_tag)
     return _forward_within(pcscf, call, request, branch, back, now, is_from_ue=is_from_ue)
 
@@ -301,7 +303,7 @@ class CallResponses:
             pcscf.calls.put(call)
             if status >= 200 and call.answered_at is None:
                 call.answered_at = now
-                actions.append(Report("call-answered", call_story(call)))
+                actions += told(pcscf, call, "call-answered", {})
         if status >= 200 and not call.is_over and response.cseq.method in REFRESHING:
             self._on_success(response, actions, now)
         if pcscf.authorises_media and response.body and not call.is_over:

@@ -454,6 +454,7 @@ class PcscfState:
     visited_network: str = field(init=False)
     route_to_icscf: str = field(init=False)
     authorises_media: bool = field(init=False)
+    tells_calls: bool = field(init=False)  # to the operator
 
     def __post_init__(self) -> None:
         config = self.config
@@ -462,6 +463,7 @@ class PcscfState:
         self.visited_network = visited_network_id(config.pcscf.visited_network)
         self.route_to_icscf = loose_route(config.pcscf.icscf)
         self.authorises_media = config.authorises_media
+        self.tells_calls = config.log.tells_stories
 
     def charging_vector(self, icid: str) -> str:
         """Write P-Charging-Vector for a new session or registration (RFC 7315 4.6); the ICID is a token."""

@@ -83,7 +83,7 @@ def _on_originating_request(
     if not copy.routes and (not isinstance(target, SipUri) or _is_home(target, config)):
         copy.prepend("Route", _route_to(config.scscf.icscf))
     forward = Forward((Branch(copy),), _record_route(request, _ORIGINATING_SIDE))
-    return [forward, *_session_report("originating", request, impu=impu)]
+    return [forward, *_session_report(config, "originating", request, impu=impu)]
 
 
 @lru_cache(16)
@@ -137,7 +137,7 @@ def _on_terminating_request(
     if not contacts:
         return refuse(request, 480, "caller wants none of callee's contacts", {"step": "terminating", "impu": impu})
     forward = _fork(request, copy, contacts)
-    return [forward, *_session_report("terminating", request, impu=impu, contacts=len(contacts))]
+    return [forward, *_session_report(config, "terminating", request, impu=impu, contacts=len(contacts))]
 
 
 def _fork(request: Request, copy: Request, contacts: list[ContactBinding]) -> Forward:
@@ -188,6 +188,8 @@ def _record_route(request: Request, side: RecordRoute) -> RecordRoute | None:
     return side if request.method in _DIALOG_FORMING else None
 
 
-def _session_report(case: str, request: Request, **fields: str | int) -> list[Action]:
-    """Tell the operator of calls, but not of every MESSAGE and OPTIONS."""
-    return [Report(case, story(request, to=request.uri, **fields))] if request.method == "INVITE" else []
+def _session_report(config: ScscfConfig, case: str, request: Request, **fields: str | int) -> list[Action]:
+    """Tell the operator of calls, but not of every MESSAGE and OPTIONS, and only if he reads such lines."""
+    if request.method != "INVITE" or not config.log.tells_stories:
+        return []
+    return [Report(case, story(request, to=request.uri, **fields))]

@@ -121,6 +121,11 @@ class LogSettings:
     level: LogLevel = LogLevel.INFO
     trace: Path | None = None
 
+    @property
+    def tells_stories(self) -> bool:
+        """Whether lines of level info are written; a core need not tell what nobody reads, call by call."""
+        return self.level is LogLevel.INFO or self.level is LogLevel.DEBUG
+
 
 @dataclass(frozen=True, slots=True)
 class OverloadSettings:

@@ -532,6 +532,21 @@ def test_ack_outside_of_a_dialog_goes_nowhere(world: Any) -> None:
 # ---------------------------------------------------------------------- the story of a call
 
 
+def test_story_that_nobody_reads_is_not_told(new_world: Any, settings: str) -> None:
+    world = new_world(f'{settings}[log]\nlevel = "warning"\n')
+    token = world.registered().token
+    invite = world.request("INVITE", to="<sip:bob@ims.test>")
+    actions = world.receive(invite)
+    ok = world.answer(invite, 200)
+    assert forward_of(actions).on_response(ok, world.now) == [Relay(ok)]
+    ended = world.receive(world.request("BYE", within(token, "ue"), to=TO))
+    assert events_of(actions) == events_of(ended) == []
+    assert len(world.calls) == 0
+    assert events_of(world.receive(world.request("INVITE", to="<urn:service:sos>", uri="urn:service:sos"))) == [
+        "request-refused"
+    ]
+
+
 def test_story_of_a_call(world: Any) -> None:
     """PC-03: started, answered, ended; nothing is left."""
     token = world.registered().token

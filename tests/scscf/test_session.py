@@ -10,6 +10,7 @@ import pytest
 from opencscf.common.actions import Action, Branch, Forward, RecordRoute, Report, Respond
 from opencscf.common.errors import ParseError
 from opencscf.common.ims.options import answer_for_node
+from opencscf.common.node.settings import LogLevel, LogSettings
 from opencscf.common.sip.message import Request
 from opencscf.diameter.cx import ServerAssignmentAnswer
 from opencscf.diameter.results import Result
@@ -72,6 +73,14 @@ def told(case: str, request: Request, **more: str | int) -> list[Action]:
 def registered(registrar: Registrar, ue: Ue) -> Registrar:
     registrar.register(ue, expires="600")
     return registrar
+
+
+def test_story_that_nobody_reads_is_not_told(registrar: Registrar, ue: Ue) -> None:
+    quiet = type(registrar)(replace(registrar.config, log=LogSettings(LogLevel.WARNING)))
+    quiet.register(ue, expires="600")
+    for route in (ORIG, TERM):
+        _, (action,) = quiet.receive(make_request(uri=ALICE, routes=(route,)))
+        assert isinstance(action, Forward)
 
 
 # ---------------------------------------------------------------------- originating
