@@ -60,6 +60,7 @@ QUIET_S: Final = 145.0  # to the end of every transaction (Timer J towards UEs i
 PROFILE_S: Final = 8.0
 SEARCH_S: Final = 8.0
 SEARCH_REST_S: Final = 2.0
+SEARCH_RECOVERY_S: Final = 10.0  # after a rate that failed, whose retransmissions go on for a while
 SLOWNESS: Final = 1.25  # a run that takes longer than this times what its rate asks for was not at that rate
 CPUS: Final = os.cpu_count() or 1
 
@@ -285,7 +286,7 @@ class Session:
 
         async def goes_well(rate: float) -> bool:
             steps.append(await self._step(kind, rate, load))
-            await asyncio.sleep(SEARCH_REST_S if steps[-1].is_well else 2 * SEARCH_REST_S)
+            await asyncio.sleep(SEARCH_REST_S if steps[-1].is_well else SEARCH_RECOVERY_S)
             return steps[-1].is_well
 
         best = await search(goes_well, rate)
@@ -302,10 +303,13 @@ class Session:
         step = Step(
             rate, result.failed_share, result.per_s, result.seconds <= SEARCH_S * SLOWNESS + 1,
             {name: used_s / usage.seconds for name, used_s in used.items()},
-            (sum(used.values()) / usage.seconds + usage.others * CPUS) / CPUS,
+            sum(used.values()) / usage.seconds / CPUS + usage.others, usage.others,
         )  # fmt: skip
         busy = ", ".join(f"{name} {share:.0%}" for name, share in step.busy.items())
-        tell(f"  {rate:g} {kind}s/s: {step.failed_share:.1%} failed, {step.done_per_s:.0f}/s done; of a CPU: {busy}")
+        tell(
+            f"  {rate:g} {kind}s/s: {step.failed_share:.1%} failed, {step.done_per_s:.0f}/s done; of a CPU: {busy};"
+            f" others used {usage.others:.0%}"
+        )
         return step
 
     def _check(self, result: LoadResult, kind: str) -> None:

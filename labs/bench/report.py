@@ -86,6 +86,7 @@ class Step:
     is_in_time: bool  # or what came late shows that the rate was not kept up
     busy: dict[str, float]  # share of one CPU that each node, the HSS and SIPp used
     machine: float  # share of all CPUs that was used
+    others: float  # of it, the share that neither the core nor its load used
 
     @property
     def is_well(self) -> bool:
@@ -99,7 +100,7 @@ class Step:
         if share >= BUSY:
             return f"{NODE_LABELS[name].removeprefix('control: ')} ({share:.0%} of a CPU)"
         if self.machine >= BUSY:
-            return f"this machine's CPUs ({self.machine:.0%} used)"
+            return f"all CPUs ({self.machine:.0%}, of which others {self.others:.0%})"
         return f"not CPU time ({NODE_LABELS[name].removeprefix('control: ')} {share:.0%})" if name else "unknown"
 
 

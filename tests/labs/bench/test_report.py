@@ -23,7 +23,9 @@ def step(
     rate: float, *, done: float | None = None, failed: float = 0.0, busy: float = 0.5, machine: float = 0.8
 ) -> Step:
     shares = {"pcscf": busy, "sipp": 0.4}
-    return Step(rate, failed, rate if done is None else done, is_in_time=True, busy=shares, machine=machine)
+    return Step(
+        rate, failed, rate if done is None else done, is_in_time=True, busy=shares, machine=machine, others=0.25
+    )
 
 
 def report(**more: object) -> Report:
@@ -109,7 +111,7 @@ def test_a_profile_has_a_column_for_each_node() -> None:
     ("busy", "machine", "limit"),
     [
         pytest.param(0.95, 0.99, "P-CSCF (95% of a CPU)", id="one process has a whole CPU"),
-        pytest.param(0.60, 0.99, "this machine's CPUs (99% used)", id="all together have all CPUs"),
+        pytest.param(0.60, 0.99, "all CPUs (99%, of which others 25%)", id="all together have all CPUs"),
         pytest.param(0.60, 0.50, "not CPU time (P-CSCF 60%)", id="something else"),
     ],
 )
