@@ -42,7 +42,7 @@ def on_request(request: Request, own: OwnUris, pool: ScscfPool, domain: str) -> 
 async def _on_initial_request(request: Request, copy: Request, pool: ScscfPool, domain: str) -> list[Action]:
     """Ask the HSS for the S-CSCF of whom the Request-URI names, and send the request there (5.3.2.1)."""
     refusal: list[Action] = []
-    for impu in forms_of(copy.request_uri, domain):
+    for impu in forms_of(copy.uri, domain):
         try:
             lia = await LocationInfoRequest(impu)
         except PeerUnavailable as fault:

@@ -59,7 +59,7 @@ def _is_this_node(request: Request, own: OwnUris) -> bool:
 
 
 def _on_subsequent_request(request: Request, copy: Request, own: OwnUris) -> list[Action]:
-    if copy.routes or (isinstance(target := copy.request_uri, SipUri) and not own.is_ours(target)):
+    if copy.has("Route") or (isinstance(target := copy.request_uri, SipUri) and not own.is_ours(target)):
         return [Forward((Branch(copy),))]
     return [] if request.method == "ACK" else [Respond(request, 481)]
 
@@ -158,11 +158,10 @@ def _fork(request: Request, copy: Request, contacts: list[ContactBinding]) -> Fo
 
 def _served(copy: Request, state: ScscfState, config: ScscfConfig) -> tuple[str, tuple[Registration, ...]]:
     """Find whom the Request-URI means, in whatever form the number is provisioned."""
-    target = copy.request_uri
-    for impu in forms_of(target, config.scscf.domain):
+    for impu in forms_of(copy.uri, config.scscf.domain):
         if registrations := state.registrations(impu):
             return impu, registrations
-    return impu_of(target), ()
+    return impu_of(copy.request_uri), ()
 
 
 def _is_barred(registration: Registration, impu: str) -> bool:

@@ -35,14 +35,17 @@ def impu_of_text(text: str) -> Impu:
     return Impu(text) if _CANONICAL.fullmatch(text) else impu_of(parse_uri(text))
 
 
-def forms_of(uri: SipUri | TelUri, domain: str) -> Iterator[Impu]:
+def forms_of(request_uri: str, domain: str) -> Iterator[Impu]:
     """The identities that a Request-URI may mean, the most literal first (TS 24.229 5.3.2.1).
 
     People provision numbers with or without `+`, as SIP or as tel URI, and dial them in any of these ways. A number is
     therefore tried in all its forms; what is no number has only one.
     """
     known: list[Impu] = []
-    for form in _forms(uri, domain):  # the later ones are seldom asked for
+    if _CANONICAL.fullmatch(request_uri):  # most are known by what they say, and nobody asks for further forms
+        known.append(Impu(request_uri))
+        yield known[0]
+    for form in _forms(parse_uri(request_uri), domain):
         if form not in known:
             known.append(form)
             yield form

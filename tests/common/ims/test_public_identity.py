@@ -30,9 +30,19 @@ def test_canonical(uri: str, impu: str) -> None:
         pytest.param("sip:alice@ims.test", ["sip:alice@ims.test"], id="IC-09 no number"),
         pytest.param("sip:+1a@ims.test", ["sip:+1a@ims.test"], id="IC-09 no number either"),
         pytest.param("tel:+1555", ["tel:+1555", "sip:1555@ims.test", "tel:1555"], id="IC-09 global number"),
+        pytest.param(
+            "sip:+1555@ims.test",
+            ["sip:+1555@ims.test", "tel:+1555", "sip:1555@ims.test", "tel:1555"],
+            id="IC-09 global number at home",
+        ),
+        pytest.param(
+            "sip:+1555@IMS.test;user=phone",
+            ["tel:+1555", "sip:+1555@ims.test", "sip:1555@ims.test", "tel:1555"],
+            id="IC-09 SIP URI that says that it is a number",
+        ),
         pytest.param("tel:*21#", ["tel:*21#"], id="IC-09 service code"),
         pytest.param("tel:1555", ["tel:1555", "sip:1555@ims.test", "tel:+1555"], id="IC-09 bare number"),
     ],
 )
 def test_forms(uri: str, forms: list[str]) -> None:
-    assert list(forms_of(parse_uri(uri), "ims.test")) == forms
+    assert list(forms_of(uri, "ims.test")) == forms
