@@ -1764,6 +1764,13 @@ fill_via(Head *self, PyObject *host, long port)
     PyObject *transaction = head_transaction_id(self, NULL); /* which this does not change */
     if (!transaction)
         return -1;
+    found = read_via(self, &via); /* again: a key that is Python's to make may have run anything */
+    if (found == 1)
+        found = plain_value(first_of(self, VIA), &text, &length);
+    if (found != 1) {
+        Py_DECREF(transaction);
+        return found;
+    }
     long responses = 0;
     if (!holds(text, length, "rport")) {
         if (via.host.length == host_length && memcmp(via.host.data, address, (size_t)host_length) == 0)
@@ -2647,37 +2654,67 @@ take_names(void)
         {&CONTENT_LENGTH, "content-length"}, {&CONTENT_TYPE, "content-type"}, {&TIMESTAMP, "timestamp"},
     };
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
-        *wanted[i].held = Py_XNewRef(PyDict_GetItemString(spellings, wanted[i].name));
+        if (!(*wanted[i].held = Py_XNewRef(PyDict_GetItemString(spellings, wanted[i].name)))) {
+            PyErr_Format(PyExc_ImportError, "names.py does not know %s", wanted[i].name);
+            return -1;
+        }
     return PyErr_Occurred() ? -1 : 0;
 }
 
-static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_scan", "The C twin of head.py.", -1, functions,
-                                        NULL, NULL, NULL, NULL};
+enum { TYPES = 4 };
+static PyObject *types[TYPES];
+
+/* Make the types. They and all else here are of one interpreter and stay for good. */
+static int
+make_types(void)
+{
+    static PyType_Spec *const specs[] = {&head_spec, &Required_spec, &Optional_spec, &Many_spec};
+    fill_classes();
+    method_count = 0;
+    if (!(ParseError = imported("opencscf.common.errors", "ParseError"))
+        || !(CSeq = imported("opencscf.common.sip.headers", "CSeq"))
+        || !(split_elements = imported("opencscf.common.sip.params", "split_elements"))
+        || !(spellings = imported("opencscf.common.sip.names", "KNOWN")) || take_names() < 0)
+        return -1;
+    for (size_t i = 0; i < TYPES; i++)
+        if (!types[i] && !(types[i] = PyType_FromSpec(specs[i])))
+            return -1;
+    HeadType = (PyTypeObject *)types[0];
+    return 0;
+}
+
+static int
+fill_module(PyObject *module)
+{
+    static const char *const names[] = {"Head", "Required", "Optional", "Many"};
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) { /* which has the Python form */
+        PyErr_SetString(PyExc_ImportError, "the C twin is for the main interpreter");
+        return -1;
+    }
+    if (!HeadType && make_types() < 0)
+        return -1;
+    for (size_t i = 0; i < TYPES; i++)
+        if (PyModule_AddObjectRef(module, names[i], types[i]) < 0)
+            return -1;
+    return 0;
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, fill_module},
+#ifdef Py_mod_multiple_interpreters
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+#ifdef Py_mod_gil
+    {Py_mod_gil, Py_MOD_GIL_USED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_scan", "The C twin of head.py.", 0, functions,
+                                        module_slots, NULL, NULL, NULL};
 
 PyMODINIT_FUNC
 PyInit__scan(void)
 {
-    fill_classes();
-    PyObject *module = NULL;
-    if (!(ParseError = imported("opencscf.common.errors", "ParseError"))
-        || !(CSeq = imported("opencscf.common.sip.headers", "CSeq"))
-        || !(split_elements = imported("opencscf.common.sip.params", "split_elements"))
-        || !(spellings = imported("opencscf.common.sip.names", "KNOWN")) || take_names() < 0
-        || !(module = PyModule_Create(&definition)))
-        return NULL;
-    HeadType = (PyTypeObject *)PyType_FromSpec(&head_spec);
-    if (PyModule_AddObjectRef(module, "Head", (PyObject *)HeadType) < 0)
-        goto failed;
-    PyType_Spec *fields[] = {&Required_spec, &Optional_spec, &Many_spec};
-    for (size_t i = 0; i < 3; i++) {
-        PyObject *type = PyType_FromSpec(fields[i]);
-        int added = PyModule_AddObjectRef(module, strrchr(fields[i]->name, '.') + 1, type);
-        Py_XDECREF(type);
-        if (added < 0)
-            goto failed;
-    }
-    return module;
-failed:
-    Py_DECREF(module);
-    return NULL;
+    return PyModuleDef_Init(&definition);
 }

@@ -634,6 +634,10 @@ add_methods(PyObject *module)
 static int
 execute(PyObject *module)
 {
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) { /* which has the Python form */
+        PyErr_SetString(PyExc_ImportError, "the C twin is for the main interpreter");
+        return -1;
+    }
     mark(ALPHANUM "-.!%*_+`'~", TOKEN);
     mark_all_but(SPACES "\";<>,", VALUE);
     mark(ALPHANUM "-.", HOST);
@@ -653,20 +657,27 @@ execute(PyObject *module)
     return add_methods(module);
 }
 
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, execute},
+#ifdef Py_mod_multiple_interpreters
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+#ifdef Py_mod_gil
+    {Py_mod_gil, Py_MOD_GIL_USED},
+#endif
+    {0, NULL},
+};
+
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "_values",
     .m_doc = "The C twin of what params.py, uri.py and headers.py do most.",
-    .m_size = -1,
     .m_methods = functions,
+    .m_slots = slots,
 };
 
 PyMODINIT_FUNC
 PyInit__values(void)
 {
-    PyObject *module = PyModule_Create(&definition);
-    if (module != NULL && execute(module) < 0) {
-        Py_CLEAR(module);
-    }
-    return module;
+    return PyModuleDef_Init(&definition);
 }

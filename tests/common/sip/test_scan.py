@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import copy
 import gc
+import importlib
 import pickle
+import sys
 import time
 import weakref
 from typing import Any, Final
@@ -213,3 +215,46 @@ def test_a_value_of_a_type_with_other_fields(kind: Any) -> None:
     for read, text in texts:
         with pytest.raises(TypeError, match="a subclass of tuple"):
             read(kind, NO_PARAMS, text)
+
+
+def test_another_interpreter_gets_the_python_form() -> None:
+    interpreters: Any
+    try:
+        interpreters = importlib.import_module("_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters")
+    except ImportError:
+        pytest.skip("no interpreters but one")
+    other = interpreters.create()
+    told = interpreters.run_string(
+        other,
+        "from opencscf.common.sip.head import scanner\n"
+        "from opencscf.common.sip.params import _native\n"
+        "from opencscf.common.sip.message import Request\n"
+        "assert bytes(Request.new('INVITE', 'sip:a', [])).startswith(b'INVITE')\n"
+        "assert scanner is None and _native is None\n",
+    )
+    assert told is None
+    interpreters.destroy(other)
+
+
+@needs_scan
+def test_a_twin_that_is_imported_twice() -> None:
+    name = SCAN.__name__
+    kept = sys.modules.pop(name)
+    try:
+        again = importlib.import_module(name)
+    finally:
+        sys.modules[name] = kept
+    assert again.Head is SCAN.Head
+
+
+def test_a_source_is_noted_while_the_message_changes() -> None:
+    class Odd(Request):
+        @property
+        def cseq(self) -> Any:
+            self.set("Via", "SIP/2.0/UDP h;branch=z9hG4bKother;rport")
+            return type("Sequence", (), {"method": "INVITE"})()
+
+    via = "SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKa" + "b" * 500 + ";rport"
+    odd: Any = Odd("INVITE", "sip:a", [("Via", via), ("CSeq", "bad")])
+    odd.note_source("192.0.2.7", 5070)
+    assert odd.get("via").endswith(";rport=5070;received=192.0.2.7")
