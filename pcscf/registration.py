@@ -23,6 +23,7 @@ from opencscf.common.actions import (
 from opencscf.common.errors import PeerUnavailable
 from opencscf.common.ims.pheaders import associated_uris
 from opencscf.common.ims.register import digest_credentials
+from opencscf.common.sip.flow import Transport
 from opencscf.pcscf.qos import end_call
 from opencscf.pcscf.state import BINDING, Binding, Fields, canonical_identity, identities_of, peer_of, same_uri, shared
 from opencscf.pcscf.trust import clean_register, for_ue, mark_unprotected
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 HANG_UP_S = 3600.0  # how long the calls of an ended registration can still be hung up
 MAX_TIMER_S = 3600.0
 RETRY_AFTER_S = 60  # when all registrations are taken
+UNTOLD_KEEP_ALIVE_S = 840.0  # how seldom a UE may use a stream that nobody tells it about (RFC 5626 4.4.1)
+OUTBOUND = "outbound"  # the option tag (RFC 5626 11.4)
+_CLOSED_WHEN_IDLE = frozenset({Transport.TCP, Transport.TLS})  # WebSockets are kept open by our pings
 
 
 class RegistrationTimer(NamedTuple):
@@ -103,12 +107,29 @@ async def _register(
         report = [] if status in {401, 407} else [_refused(register, impu, status, response.reason)]
         return [Relay(for_ue(response)), *report]
     outcome = await _accepted(pcscf, register, response, token, impi, impu, contact, now)
-    return [Relay(for_ue(response)), *outcome]
+    told = for_ue(response)
+    if pcscf.config.sip.connections.idle_s < UNTOLD_KEEP_ALIVE_S and _is_outbound(register, contact):
+        told = _with_flow_timer(told, register, pcscf.config.sip.connections.idle_s)
+    return [Relay(told), *outcome]
 
 
 def _is_outbound(register: Request, contact: NameAddr | None) -> bool:
     """Whether the UE wants to be reached over this flow, and we are the one who has it (RFC 5626 5.1)."""
     return contact is not None and contact.get("reg-id") is not None and len(register.values("Via")) == 1
+
+
+def _with_flow_timer(response: Response, register: Request, idle_s: float) -> Response:
+    """Tell how often the UE has to use its flow, for we close it earlier than it would expect (RFC 5626 5.4)."""
+    flow = register.flow
+    if flow is None or flow.transport not in _CLOSED_WHEN_IDLE or not _is_by_outbound(response):
+        return response
+    copy = response.copy()
+    copy.append("Flow-Timer", str(max(1, int(idle_s * 0.75))))  # what is under way shall still come in time
+    return copy
+
+
+def _is_by_outbound(response: Response) -> bool:
+    return OUTBOUND in {value.lower() for value in response.values("Require")}
 
 
 def _towards_home(

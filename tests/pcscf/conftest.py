@@ -42,7 +42,7 @@ peers = [{ host = "pcrf.ims.test", address = "192.0.2.15" }]
 class World:
     """What the tests of a P-CSCF say to it and get from it."""
 
-    domain, now, ue, scscf, service_route = DOMAIN, NOW, UE, SCSCF, SERVICE_ROUTE
+    domain, now, ue, scscf, service_route, settings = DOMAIN, NOW, UE, SCSCF, SERVICE_ROUTE, SETTINGS
 
     def __init__(self, settings: str = SETTINGS, restored: Iterable[tuple[str, dict[str, Any]]] = ()) -> None:
         config = loads(settings, PcscfConfig, Path("pcscf.toml"))

@@ -226,6 +226,29 @@ def test_private_identity_is_the_authenticated_one(world: Any) -> None:
     assert binding.impi == "alice@ims.test"
 
 
+@pytest.mark.parametrize(
+    ("idle_s", "transport", "headers", "told"),
+    [
+        pytest.param(120, Transport.TCP, ["outbound"], "90", id="5626-5.4 in time for what is under way"),
+        pytest.param(120, Transport.TLS, ["path", "outbound"], "90", id="5626-5.4 TLS"),
+        pytest.param(1, Transport.TCP, ["outbound"], "1", id="5626-5.4 delta-seconds are whole"),
+        pytest.param(3700, Transport.TCP, ["outbound"], None, id="5626-4.4.1 UEs send more often by themselves"),
+        pytest.param(120, Transport.UDP, ["outbound"], None, id="5626-5.4 nothing is closed"),
+        pytest.param(120, Transport.WS, ["outbound"], None, id="7118-6 our pings keep it open"),
+        pytest.param(120, Transport.TCP, ["path"], None, id="5626-5.4 the registrar did not follow outbound"),
+    ],
+)
+def test_flow_timer(world: Any, idle_s: int, transport: Transport, headers: list[str], told: str | None) -> None:
+    world = type(world)(f"[sip.connections]\nidle_s = {idle_s}\n{world.settings}")
+    flow = Flow(transport, ("192.0.2.10", 5060), ("192.0.2.77", 40_000), 7)
+    contact = ("Contact", '<sip:alice@192.0.2.77:40000>;+sip.instance="<urn:uuid:1>";reg-id=1;expires=600')
+    register = world.register(contact, world.credentials(), flow=flow)
+    ok = world.accept(register, *[("Require", option) for option in headers])
+    _, actions = world.drive(world.receive(register), ok)
+    assert actions[0].response.get("Flow-Timer") == told
+    assert not ok.has("Flow-Timer"), "others may hold it"
+
+
 def test_refresh_replaces_what_was_kept(world: Any) -> None:
     """PR-01 PR-04: the token stays, all else is new."""
     old = world.registered()
