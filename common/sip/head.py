@@ -360,6 +360,7 @@ class Head:
 
     def answer(self, request: Head, added_to: str) -> None:
         """Put at the top what a response takes over from its request as it is (8.2.6); some text is added to To."""
+        _refuse_line_ends(added_to)
         is_trying = self.first_part == 100
         copied = (*_COPIED_TO_RESPONSES, "timestamp") if is_trying else _COPIED_TO_RESPONSES  # 8.2.6.1
         lines: list[str] = []

@@ -35,6 +35,14 @@ def test_a_message_can_answer_itself() -> None:
     assert message.get_all("to") == ["c;tag=1", "c"]
 
 
+def test_an_answer_adds_no_line() -> None:
+    request = Request.new("INVITE", "sip:b", [("To", "c")])
+    message = Response.new(200, "OK", [])
+    with pytest.raises(ValueError, match="a line end"):
+        message.answer(request, ";tag=1\r\nX-Injected: 1")
+    assert not message.has("to")
+
+
 def test_a_status_may_be_of_any_size() -> None:
     message = Response.new(10**30, "x", [])
     message.answer(Request.new("INVITE", "sip:b", [("Via", "a")]), "")
@@ -250,7 +258,7 @@ def test_a_twin_that_is_imported_twice() -> None:
 def test_a_source_is_noted_while_the_message_changes() -> None:
     class Odd(Request):
         @property
-        def cseq(self) -> Any:
+        def cseq(self) -> Any:  # type: ignore[override]  # which a descriptor is elsewhere
             self.set("Via", "SIP/2.0/UDP h;branch=z9hG4bKother;rport")
             return type("Sequence", (), {"method": "INVITE"})()
 
