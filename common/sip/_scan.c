@@ -1354,6 +1354,43 @@ head_transaction_id(Head *self, void *closure)
     return key;
 }
 
+/* The branch of the topmost Via and the method of CSeq; Python reads what is not in the usual form. */
+static PyObject *
+head_client_transaction_id(Head *self, void *closure)
+{
+    TopVia via = {{NULL, 0}, {NULL, 0}, 0};
+    Span method = {NULL, 0};
+    const char *octets;
+    Py_ssize_t length;
+    long long number;
+    Line *line = first_of(self, CSEQ);
+    int is_plain = line ? plain_value(line, &octets, &length) : 0;
+    if (is_plain == 1)
+        is_plain = read_cseq(octets, length, &number, &method.data, &method.length) ? read_via(self, &via) : 0;
+    if (is_plain < 0)
+        return NULL;
+    if (is_plain && via.branch.data) {
+        PyObject *key = PyUnicode_New(via.branch.length + 1 + method.length, 127);
+        if (!key)
+            return NULL;
+        char *out = PyUnicode_DATA(key);
+        memcpy(out, via.branch.data, (size_t)via.branch.length);
+        out[via.branch.length] = '|';
+        memcpy(out + via.branch.length + 1, method.data, (size_t)method.length);
+        return key;
+    }
+    PyObject *branch = head_branch(self, NULL);
+    PyObject *cseq = branch ? PyObject_GetAttrString((PyObject *)self, "cseq") : NULL;
+    PyObject *name = cseq ? PyObject_GetAttrString(cseq, "method") : NULL;
+    PyObject *key = NULL;
+    if (name)
+        key = branch == Py_None ? PyUnicode_FromFormat("|%U", name) : PyUnicode_FromFormat("%U|%U", branch, name);
+    Py_XDECREF(branch);
+    Py_XDECREF(cseq);
+    Py_XDECREF(name);
+    return key;
+}
+
 static PyObject *
 head_assign_to(Head *self, PyObject *key)
 {
@@ -2563,6 +2600,7 @@ static PyGetSetDef head_properties[] = {
     {"from_tag", (getter)head_from_tag, NULL, NULL, NULL},
     {"to_tag", (getter)head_to_tag, NULL, NULL, NULL},
     {"transaction_id", (getter)head_transaction_id, NULL, NULL, NULL},
+    {"client_transaction_id", (getter)head_client_transaction_id, NULL, NULL, NULL},
     {"invite_transaction_id", (getter)head_invite_transaction_id, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -269,6 +269,11 @@ class Head:
         """The key of the INVITE server transaction that this CANCEL or ACK belongs to (9.2, 17.2.3)."""
         return transaction_key(self, "INVITE")
 
+    @property
+    def client_transaction_id(self) -> str:
+        """The key of the client transaction that a response belongs to, or a request that we sent (17.1.3)."""
+        return f"{self.branch or ''}|{self.cseq.method}"
+
     def assign_to(self, transaction_id: str) -> None:
         """Make this part of a server transaction that is known, whatever the Via left on it says."""
         self.cache[_TRANSACTION] = transaction_id

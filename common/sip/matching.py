@@ -28,7 +28,7 @@ class TransactionTable(Generic[C, S]):
     __slots__ = ("_answered", "_clients", "_servers")
 
     def __init__(self) -> None:
-        self._clients: dict[tuple[str | None, str], C] = {}
+        self._clients: dict[str, C] = {}
         self._servers: dict[str, S] = {}
         self._answered: dict[str, S] = {}  # the oldest first
 
@@ -49,7 +49,7 @@ class TransactionTable(Generic[C, S]):
 
     def add_client(self, transaction: ClientTransaction, user: C) -> None:
         """Know a new client transaction; its branch and method are nobody else's."""
-        self._clients[transaction.key, transaction.method] = user
+        self._clients[f"{transaction.key}|{transaction.method}"] = user
 
     def add_server(self, transaction: ServerTransaction, user: S) -> None:
         """Know a new server transaction, once `find_server` has not found its request."""
@@ -57,7 +57,7 @@ class TransactionTable(Generic[C, S]):
 
     def remove_client(self, transaction: ClientTransaction) -> None:
         """Forget a client transaction; one that is not known is not missed."""
-        self._clients.pop((transaction.key, transaction.method), None)
+        self._clients.pop(f"{transaction.key}|{transaction.method}", None)
 
     def remove_server(self, transaction: ServerTransaction) -> None:
         """Forget a server transaction; one that is not known is not missed."""
@@ -74,12 +74,12 @@ class TransactionTable(Generic[C, S]):
 
     def find_client(self, message: Message) -> C | None:
         """Find whom a response belongs to (17.1.3), or our own request: a CANCEL shares its INVITE's branch."""
-        return self._clients.get((message.branch, message.cseq.method))
+        return self._clients.get(message.client_transaction_id)
 
     def find_quoted(self, beginning: bytes) -> C | None:
         """Find to whom a request of ours belongs of which somebody quotes the beginning, as ICMP does."""
         found = _read_beginning(beginning)
-        return self._clients.get((found[2].decode("latin-1"), found[1].decode("latin-1"))) if found else None
+        return self._clients.get((found[2] + b"|" + found[1]).decode("latin-1")) if found else None
 
     def find_server(self, message: Message) -> S | None:
         """Find whom a retransmission, an ACK to a failure or a response on its way back belongs to (17.2.3)."""

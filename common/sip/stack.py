@@ -132,7 +132,7 @@ class SipStack:
     def _offer(self, exchange: Exchange, request: Request) -> None:
         """Let the core decide on a new request; its sender hears soon enough that somebody works on it."""
         if request.method == "INVITE":
-            self._answer(exchange, 100)
+            exchange.transaction.respond(Response.to_request(request, 100, to_tag=""), exchange)
             self.sink.to_core(request)
             return
         self.sink.to_core(request)

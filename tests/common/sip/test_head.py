@@ -23,7 +23,7 @@ MODULES: Final = tuple(f"opencscf.common.sip.{name}" for name in ("head", "messa
 PROPERTIES: Final = (
     "start_line", "method", "uri", "status", "reason", "via", "branch", "from_", "to", "from_tag", "to_tag", "call_id",
     "cseq", "max_forwards", "expires", "content_type", "contacts", "is_contact_star", "routes", "record_routes",
-    "path", "service_route", "transaction_id", "invite_transaction_id", "size", "body",
+    "path", "service_route", "transaction_id", "invite_transaction_id", "client_transaction_id", "size", "body",
 )  # fmt: skip
 NAMES: Final = (
     "Via", "v", "From", "to", "CSeq", "Call-ID", "Route", "ROUTE", "Record-Route", "Contact", "m", "Content-Length",
