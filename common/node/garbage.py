@@ -20,7 +20,7 @@ CHECK_S: Final = 10.0  # how often to see whether memory has grown; that costs a
 QUIET_SHARE: Final = 0.1  # of one CPU, used since the last check
 GROWTH: Final = 1.5  # since the last collection
 GROWTH_AT_MOST: Final = 3.0
-FREED_BLOCKS: Final = 100_000  # since the most that there were: worth returning
+FREED_BLOCKS: Final = 20_000  # since the most that there were: worth returning, with the messages that went with them
 _SPARE_BLOCKS: Final = 200_000  # of memory, beyond that growth: about 20 MiB
 _SPARE_BLOCKS_AT_MOST: Final = 10_000_000  # of which 1,000 registrations a second need half in their transactions
 
