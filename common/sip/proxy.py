@@ -1,7 +1,7 @@
 """Forwarding a request and choosing its response, step by step (RFC 3261 clause 16).
 
-Not covered: maddr in a Request-URI (16.4) and in Via (18.2.2), with which others would aim our messages at somebody;
-redirection by the proxy itself (16.5 recursion on 3xx).
+Not covered: maddr in Via (18.2.2), with which others would aim our responses at somebody; redirection by the proxy
+itself (16.5 recursion on 3xx).
 """
 
 from __future__ import annotations
@@ -55,8 +55,12 @@ class OwnUris:
         return cls(frozenset((host.lower(), port) for host, port in addresses))
 
     def is_ours(self, uri: SipUri) -> bool:
-        """Whether the URI leads to this node; one without a port means 5060, or 5061 with TLS."""
-        return (uri.host.lower(), uri.port or _default_port(uri)) in self.addresses
+        """Whether the URI leads to this node; one without a port means 5060, or 5061 with TLS.
+
+        It leads where its maddr says, if it has one (19.1.1).
+        """
+        host = (uri.maddr or uri.host) if uri.params and uri.params.has("maddr") else uri.host
+        return (host.lower(), uri.port or _default_port(uri)) in self.addresses
 
 
 def _default_port(uri: SipUri) -> int:
@@ -64,7 +68,12 @@ def _default_port(uri: SipUri) -> int:
 
 
 def strip_own_routes(request: Request, own: OwnUris) -> list[SipUri]:
-    """Remove all topmost Route values that are this node's (16.4) and return them, topmost first."""
+    """Remove all topmost Route values that are this node's (16.4) and return them, topmost first.
+
+    A maddr in the Request-URI that has led to this node goes as well.
+    """
+    if "maddr" in request.uri.lower():
+        _strip_own_maddr(request, own)
     if not request.has("Route"):
         return []
     if ";lr" in request.uri:  # each of our Record-Routes has it
@@ -125,6 +134,13 @@ def _undo_strict_routing(request: Request, own: OwnUris) -> None:
     if routes and isinstance(uri, SipUri) and uri.lr and own.is_ours(uri):
         request.set("Route", ", ".join(map(str, (NameAddr(request.uri), *routes[:-1]))))
         request.uri = routes[-1].uri
+
+
+def _strip_own_maddr(request: Request, own: OwnUris) -> None:
+    """Go on as if there were no maddr in the Request-URI, nor the port and transport that went with it (16.4)."""
+    uri = request.request_uri
+    if isinstance(uri, SipUri) and uri.params.has("maddr") and own.is_ours(uri):
+        request.uri = str(uri._replace(port=None).without_params("maddr", "ttl", "transport"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,12 @@ def response(status: int, *extra: tuple[str, str]) -> Response:
         pytest.param(["<sip:127.0.1.10:5062;lr>"], [], ["<sip:127.0.1.10:5062;lr>"], id="16.4 another port is another"),
         pytest.param(["<sip:[2001:DB8::10]:5070;lr>"], ["2001:db8::10"], [], id="SP-15 IPv6 by value"),
         pytest.param(
+            ["<sip:x.test;maddr=127.0.1.10;lr>", "<sip:127.0.1.10;maddr=192.0.2.1;lr>"],
+            ["x.test"],
+            ["<sip:127.0.1.10;maddr=192.0.2.1;lr>"],
+            id="19.1.1 it leads where maddr says",
+        ),
+        pytest.param(
             ['"a, b" <sip:127.0.1.10;lr>;x="<,>" , <sip:127.0.1.10;lr>;y , <sip:s.ims.test;lr>'],
             ["127.0.1.10", "127.0.1.10"],
             ["<sip:s.ims.test;lr>"],
@@ -64,6 +70,26 @@ def test_own_routes_are_stripped(routes: list[str], stripped: list[str], left: l
     request = invite(*[("Route", route) for route in routes])
     assert [uri.host.lower() for uri in strip_own_routes(request, OWN)] == stripped
     assert request.values("Route") == left
+
+
+@pytest.mark.parametrize(
+    ("uri", "left"),
+    [
+        ("sip:bob@ims.test;maddr=127.0.1.10", "sip:bob@ims.test"),
+        ("sip:bob@ims.test:5060;user=phone;MADDR=127.0.1.10;ttl=1;transport=udp", "sip:bob@ims.test;user=phone"),
+        ("sip:bob@ims.test;maddr=pcscf.ims.test", "sip:bob@ims.test"),
+        ("sip:bob@ims.test:5070;maddr=[2001:db8::10]", "sip:bob@ims.test"),
+        ("sip:bob@ims.test:5062;maddr=127.0.1.10", "sip:bob@ims.test:5062;maddr=127.0.1.10"),
+        ("sip:bob@ims.test;maddr=192.0.2.1", "sip:bob@ims.test;maddr=192.0.2.1"),
+        ("sip:maddr@ims.test;transport=tcp", "sip:maddr@ims.test;transport=tcp"),
+        ("tel:+1;maddr=127.0.1.10", "tel:+1;maddr=127.0.1.10"),
+    ],
+)
+def test_a_maddr_that_has_led_here_goes(uri: str, left: str) -> None:
+    """16.4: with the port and the transport that were meant for it."""
+    request = invite(uri=uri)
+    assert strip_own_routes(request, OWN) == []
+    assert request.uri == left
 
 
 @pytest.mark.parametrize("route", ["<sip:127.0.1.10;lr", "<>", "<tel:+1>", "x <sip:127.0.1.10;lr", ",<sip:s.test>"])

@@ -195,9 +195,10 @@ def test_where_the_answer_goes(proxy: Any, via: str, source: int, target: int, r
     assert proxy.last_answer.via.received == received
 
 
-def test_no_answer_goes_where_only_maddr_says(proxy: Any) -> None:
+@pytest.mark.parametrize("maddr", ["198.51.100.1", "224.2.0.1", "192.0.2.200"])
+def test_no_answer_goes_where_only_maddr_says(proxy: Any, maddr: str) -> None:
     """18.2.2, on purpose otherwise: with maddr in Via anybody could aim our responses at somebody else."""
-    proxy.receive(invite("MESSAGE", "Max-Forwards: 0", via="192.0.2.200:5062;maddr=198.51.100.1;ttl=1"))
+    proxy.receive(invite("MESSAGE", "Max-Forwards: 0", via=f"192.0.2.200:5062;maddr={maddr};ttl=1"))
     ((_, to),) = proxy.answers
     assert to.remote == ("192.0.2.200", 5062)
 
