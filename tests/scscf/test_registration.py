@@ -11,7 +11,7 @@ import pytest
 
 from opencscf.common.actions import Action, Report, Respond, Save, SetTimer
 from opencscf.common.errors import ParseError, PeerUnavailable
-from opencscf.common.sip.message import Request
+from opencscf.common.sip.message import Request, Response
 from opencscf.diameter.cx import (
     ChargingInformation,
     ServerAssignmentAnswer,
@@ -290,6 +290,15 @@ def test_registration_starts_anew_after_the_hss_lost_it(registrar: Registrar, ue
     asked, actions = registrar.receive(request, SAA)
     assert asked == [registrar.sar(ue, ServerAssignmentType.REGISTRATION)]
     assert actions == accepted(request, ue, f"{ue.contact};expires=600000", timer_s=None)
+
+
+def test_record_route_has_no_meaning_for_a_registrar(registrar: Registrar, ue: Ue) -> None:
+    """RFC 3261 10.3: it is ignored, and not in the response."""
+    registrar.register(ue)
+    request = refresh(ue, 3, headers=(("Record-Route", "<sip:proxy.test;lr>"),))
+    _, actions = registrar.receive(request, DONE)
+    assert actions == accepted(request, ue, f"{ue.contact};expires=600000", timer_s=None)
+    assert not Response.to_request(request, 200, to_tag="s").has("Record-Route")
 
 
 def test_a_copy_on_another_path(registrar: Registrar, ue: Ue) -> None:

@@ -270,3 +270,42 @@ def test_what_is_forwarded_can_be_read_again(proxy: Any) -> None:
     proxy.receive(invite("MESSAGE", "Subject: one\r\n two", "s: three", "k: a,b"))
     assert isinstance(parse(bytes(proxy.forwarded[0])), Request)
     assert b"Subject: one\r\n two\r\ns: three\r\nk: a,b" in bytes(proxy.forwarded[0])
+
+
+# ---------------------------------------------------------------------- 8.2, what a server answers by itself
+
+
+@pytest.mark.parametrize("line", ["Require: foo", "Proxy-Require: foo", "Max-Forwards: 0"])
+def test_a_cancel_is_for_the_next_element_whatever_it_requires(proxy: Any, line: str) -> None:
+    """8.2.2.3: Require and Proxy-Require are ignored in it; 16.10: it goes no further than here."""
+    proxy.receive(invite())
+    proxy.receive(invite("CANCEL", line))
+    assert statuses(proxy) == [200]
+
+
+def test_copies_on_several_paths_are_the_endpoints_business(proxy: Any) -> None:
+    """16.3: a proxy takes no offence at merged requests."""
+    proxy.receive(invite(branch="z9hG4bK1"))
+    proxy.receive(invite(branch="z9hG4bK2"))
+    assert len(proxy.forwarded) == 2
+    assert statuses(proxy) == []
+
+
+# ---------------------------------------------------------------------- 16.7, 16.9, what fails or comes too late
+
+
+@pytest.mark.parametrize("method", ["INVITE", "MESSAGE"])
+def test_a_hop_that_cannot_be_reached_counts_as_503(proxy: Any, method: str) -> None:
+    """16.9; 16.7 step 6 makes it 500, for we are not overloaded."""
+    proxy.receive(invite(method))
+    proxy.runtime.failed(proxy.next_hop, "connection refused")
+    assert statuses(proxy) == [500]
+
+
+def test_a_stray_response_is_dropped(proxy: Any) -> None:
+    """RFC 6026 7.3 in the place of 16.7 step 1; late ones come after 64*T1 and more."""
+    proxy.receive(invite("MESSAGE"))
+    answer(proxy, 200)
+    proxy.pass_time(40)
+    answer(proxy, 200)
+    assert statuses(proxy) == [200]
