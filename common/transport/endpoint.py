@@ -67,6 +67,7 @@ class SipEndpoint:
         self._udp: list[UdpListener] = []
         self._streams: list[StreamListener] = []
         self._routes: dict[str, _Route] = {}
+        self._chosen: dict[Hop, _Listener] = {}  # of MAX_ROUTES hops at most
         self._is_closed = False
         try:
             for settings in listen:
@@ -187,8 +188,17 @@ class SipEndpoint:
     def _listener_for(self, target: Hop | Flow) -> _Listener | None:
         if isinstance(target, Flow):
             own = self._by_address.get((target.transport, target.local))
-            if own is not None:
-                return own
+            return own if own is not None else self._choose(target)
+        chosen = self._chosen.get(target)
+        if chosen is None:
+            chosen = self._choose(target)
+            if chosen is not None:
+                if len(self._chosen) >= MAX_ROUTES:
+                    self._chosen.clear()
+                self._chosen[target] = chosen
+        return chosen
+
+    def _choose(self, target: Hop | Flow) -> _Listener | None:
         fitting = self._by_version.get((target.transport, target.is_ipv6), ())
         if len(fitting) > 1:
             source = self._route_towards(target.remote[0] if isinstance(target, Flow) else target.host).source

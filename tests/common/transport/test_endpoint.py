@@ -8,7 +8,7 @@ import pytest
 from opencscf.common.errors import StartupError
 from opencscf.common.node.settings import ListenSettings, ListenTransport
 from opencscf.common.sip.flow import Flow, Hop, Transport
-from opencscf.common.transport.endpoint import SipEndpoint
+from opencscf.common.transport.endpoint import MAX_ROUTES, SipEndpoint
 from opencscf.common.transport.udp import bind
 
 
@@ -114,5 +114,17 @@ def test_one_busy_port_frees_the_others(run: Any) -> None:
                 SipEndpoint(loop, settings)
             for address in (other, busy):
                 bind(address, socket.SOCK_DGRAM, "udp").close()
+
+    run(scenario())
+
+
+def test_listeners_are_remembered_for_a_limited_number_of_hops(run: Any, listen: Any) -> None:
+    async def scenario() -> None:
+        async with listen("127.0.0.1", "::1") as heard:
+            four, six = heard.endpoint.addresses
+            for port in range(1, MAX_ROUTES + 10):
+                assert heard.endpoint.local_for(Hop(Transport.UDP, "127.0.0.9", port)) == four
+            assert heard.endpoint.local_for(Hop(Transport.UDP, "::1", 1)) == six
+            assert len(heard.endpoint._chosen) <= MAX_ROUTES
 
     run(scenario())
