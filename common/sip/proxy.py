@@ -320,7 +320,8 @@ class ResponseContext:
             return []
         self._branches[branch] = state | _PROCEEDING
         verdicts = self._cancel(branch) if state & _CANCEL_WANTED and not state & _PROCEEDING else []
-        if response.status != 100 and not self.is_answered:  # step 5: 100 is hop by hop
+        # Step 5: 100 is hop by hop. To other methods than INVITE nothing else may be sent (RFC 4320 4.1).
+        if self._is_invite and response.status != 100 and not self.is_answered:
             verdicts.append(response)
         return verdicts
 

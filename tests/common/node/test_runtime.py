@@ -320,12 +320,12 @@ def test_a_procedure_does_not_wait_for_a_request_that_was_answered_otherwise(
         return []
 
     procedure(world, "k", ask)
-    world.runtime.receive(request("REGISTER"), UE._replace(transport=transport))
+    world.runtime.receive(request("INVITE"), UE._replace(transport=transport))
     out = world.sent[-1][0]
     assert isinstance(out, Request)
     world.runtime.receive(Response.to_request(out, 183, to_tag="b"), UE)
     assert seen == ["its transaction has ended"]
-    assert world.statuses == [500]
+    assert world.statuses == [100, 500]
     assert world.runtime._waiting == {}
 
 

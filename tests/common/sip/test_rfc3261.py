@@ -309,3 +309,12 @@ def test_a_stray_response_is_dropped(proxy: Any) -> None:
     proxy.pass_time(40)
     answer(proxy, 200)
     assert statuses(proxy) == [200]
+
+
+def test_only_an_invite_gets_provisional_responses(proxy: Any) -> None:
+    """RFC 4320 4.1, which takes this from 16.7 step 5: to another method 100 is the only one."""
+    proxy.receive(invite("MESSAGE"))
+    answer(proxy, 183)
+    assert statuses(proxy) == []
+    answer(proxy, 200)
+    assert statuses(proxy) == [200]
