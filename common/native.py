@@ -1,8 +1,8 @@
 """The optional C twins: small extension modules that do what a Python module does, only faster.
 
 The Python form is the reference; the same tests run on both. A machine without a compiler has no twin and works all the
-same, and `OPENCSCF_PURE=1` in the environment does without them. So does a source tree whose C source is newer than what
-was built of it: the twin of yesterday's Python form is not its twin.
+same, and `OPENCSCF_PURE=1` in the environment does without them. A C source that is newer than what was
+built of it counts as not built: yesterday's twin is not today's.
 """
 
 from __future__ import annotations
