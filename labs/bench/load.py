@@ -38,6 +38,8 @@ class LoadResult:
     successful: int
     retransmissions: int
     seconds: float
+    offered_s: float  # how long requests were offered
+    done_meanwhile: int  # of those that succeeded, what did before the last was offered
     errors: str = ""
 
     @property
@@ -47,8 +49,8 @@ class LoadResult:
 
     @property
     def per_s(self) -> float:
-        """How many succeeded per second."""
-        return self.successful / self.seconds
+        """How many succeeded per second while requests were offered: what came late is left out."""
+        return self.done_meanwhile / self.offered_s
 
 
 class Sipp:
@@ -120,7 +122,7 @@ class Sipp:
         finally:
             await stop(process)
         seconds = time.monotonic() - begin
-        return read_result(Path(command[3]), count, seconds)
+        return read_result(Path(command[3]), count, rate, seconds)
 
 
 WORDS: Final = {
@@ -152,8 +154,8 @@ def injection_file(first: int, ues: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def read_result(scenario: Path, offered: int, seconds: float) -> LoadResult:
-    """Read what SIPp wrote beside its scenario."""
+def read_result(scenario: Path, offered: int, rate: float, seconds: float) -> LoadResult:
+    """Read what SIPp wrote beside its scenario, once a second."""
     statistics, errors = scenario.with_suffix(".stat"), scenario.with_suffix(".err")
     text = errors.read_text(encoding="utf-8", errors="replace")[-2000:] if errors.exists() else ""
     rows = []
@@ -164,7 +166,16 @@ def read_result(scenario: Path, offered: int, seconds: float) -> LoadResult:
         last = next((line for line in reversed(text.splitlines()) if line.strip()), "it left no word")
         raise StartupError(f"sipp ended at once: {last}")
     successful, retransmissions = int(rows[-1]["SuccessfulCall(C)"]), int(rows[-1]["Retransmissions(C)"])
-    return LoadResult(offered, successful, retransmissions, seconds, text)
+    begin = _second(rows[0]["StartTime"])
+    ages_s = [_second(row["CurrentTime"]) - begin for row in rows]
+    last = max((index for index, age_s in enumerate(ages_s) if age_s <= offered / rate), default=0)
+    done_meanwhile = int(rows[last]["SuccessfulCall(C)"])
+    return LoadResult(offered, successful, retransmissions, seconds, max(ages_s[last], 1.0), done_meanwhile, text)
+
+
+def _second(stamp: str) -> float:
+    """Read SIPp's date, time and seconds since the epoch, with tabs between."""
+    return float(stamp.rpartition("\t")[2])
 
 
 def _udp_sockets() -> int:
