@@ -15,6 +15,7 @@
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -56,6 +57,7 @@ typedef struct {
     double waited_s;
     unsigned long long sent;
     PyObject *make_flow;
+    PyObject *opened; /* so that the descriptor stays this socket's */
     char *arena;
     struct mmsghdr *headers;
     struct iovec *vectors;
@@ -83,6 +85,7 @@ static int Batch_traverse(Batch *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->make_flow);
+    Py_VISIT(self->opened);
     for (Py_ssize_t i = self->head; self->queue != NULL && i < self->tail; i++) {
         Py_VISIT(self->queue[i].target);
     }
@@ -94,7 +97,9 @@ static int Batch_traverse(Batch *self, visitproc visit, void *arg)
 
 static int Batch_clear(Batch *self)
 {
+    self->fd = -1;
     Py_CLEAR(self->make_flow);
+    Py_CLEAR(self->opened);
     drop_queue(self);
     for (Py_ssize_t i = 0; self->known != NULL && i < KNOWN_SOURCES; i++) {
         Py_CLEAR(self->known[i].flow);
@@ -131,7 +136,7 @@ static int allocate(Batch *self)
     }
     for (Py_ssize_t i = 0; i < self->size; i++) {
         self->vectors[i].iov_base = self->arena + i * SLOT_BYTES;
-        self->vectors[i].iov_len = 65536;
+        self->vectors[i].iov_len = 65536; /* more than any datagram has, so none is ever cut short */
         self->headers[i].msg_hdr.msg_iov = &self->vectors[i];
         self->headers[i].msg_hdr.msg_iovlen = 1;
         self->headers[i].msg_hdr.msg_name = &self->sources[i];
@@ -163,6 +168,7 @@ static PyObject *Batch_new(PyTypeObject *type, PyObject *args, PyObject *keyword
     self->size = size;
     self->capacity = capacity;
     self->make_flow = Py_NewRef(make_flow);
+    self->opened = Py_NewRef(opened);
     if (allocate(self) < 0) {
         Py_DECREF(self);
         return NULL;
@@ -312,6 +318,16 @@ static PyObject *Batch_receive(Batch *self, PyObject *Py_UNUSED(ignored))
 
 /* ------------------------------------------------------------------ send */
 
+/* Return the index of an interface by its name or number (RFC 4007 11.2); 0, which none has, for any other text. */
+static unsigned int zone_index(const char *zone)
+{
+    unsigned int index = if_nametoindex(zone);
+    if (index == 0 && *zone != 0 && strspn(zone, "0123456789") == strlen(zone) && strlen(zone) < 10) {
+        index = (unsigned int)strtoul(zone, NULL, 10);
+    }
+    return index;
+}
+
 /* Write an IP literal as an address; -1 with an exception set if it is none. */
 static int read_address(address_t *address, socklen_t *length, PyObject *host, long port)
 {
@@ -335,7 +351,7 @@ static int read_address(address_t *address, socklen_t *length, PyObject *host, l
         if (inet_pton(AF_INET6, plain, &address->v6.sin6_addr) == 1) {
             address->v6.sin6_family = AF_INET6;
             address->v6.sin6_port = htons((unsigned short)port);
-            address->v6.sin6_scope_id = zone != NULL ? if_nametoindex(zone + 1) : 0;
+            address->v6.sin6_scope_id = zone != NULL ? zone_index(zone + 1) : 0;
             *length = sizeof(address->v6);
             return 0;
         }
@@ -457,6 +473,9 @@ static PyObject *Batch_flush(Batch *self, PyObject *Py_UNUSED(ignored))
         }
     }
     self->is_flushing = 0;
+    if (self->fd < 0) { /* closed meanwhile */
+        drop_queue(self);
+    }
     return failures;
 }
 
@@ -466,6 +485,7 @@ static PyObject *Batch_close(Batch *self, PyObject *Py_UNUSED(ignored))
     if (!self->is_flushing) {
         drop_queue(self);
     }
+    Py_CLEAR(self->opened);
     Py_RETURN_NONE;
 }
 
