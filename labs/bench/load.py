@@ -168,9 +168,9 @@ def read_result(scenario: Path, offered: int, rate: float, seconds: float) -> Lo
     successful, retransmissions = int(rows[-1]["SuccessfulCall(C)"]), int(rows[-1]["Retransmissions(C)"])
     begin = _second(rows[0]["StartTime"])
     ages_s = [_second(row["CurrentTime"]) - begin for row in rows]
-    last = max((index for index, age_s in enumerate(ages_s) if age_s <= offered / rate), default=0)
-    done_meanwhile = int(rows[last]["SuccessfulCall(C)"])
-    return LoadResult(offered, successful, retransmissions, seconds, max(ages_s[last], 1.0), done_meanwhile, text)
+    newest = max((index for index, age_s in enumerate(ages_s) if age_s <= offered / rate), default=0)
+    done_meanwhile = int(rows[newest]["SuccessfulCall(C)"])
+    return LoadResult(offered, successful, retransmissions, seconds, max(ages_s[newest], 1.0), done_meanwhile, text)
 
 
 def _second(stamp: str) -> float:
