@@ -61,6 +61,7 @@ PROFILE_S: Final = 8.0
 SEARCH_S: Final = 8.0
 SEARCH_REST_S: Final = 2.0
 SEARCH_RECOVERY_S: Final = 10.0  # after a rate that failed, whose retransmissions go on for a while
+AFTERMATH_S: Final = 40.0  # until what failed has been given up by everybody (64*T1): then twice the highest rate
 SLOWNESS: Final = 1.25  # a run that takes longer than this times what its rate asks for was not at that rate
 CPUS: Final = os.cpu_count() or 1
 
@@ -290,7 +291,10 @@ class Session:
             return steps[-1].is_well
 
         best = await search(goes_well, rate)
-        overload = await self._step(kind, 2 * best, load) if best else None
+        if not best:
+            return Ceiling(self._peer, kind, best, tuple(steps), None)
+        await asyncio.sleep(AFTERMATH_S)
+        overload = await self._step(kind, 2 * best, load)
         return Ceiling(self._peer, kind, best, tuple(steps), overload)
 
     async def _step(self, kind: str, rate: float, load: Callable[[float, int], Awaitable[LoadResult]]) -> Step:
