@@ -188,13 +188,14 @@ class Runtime:
     def receive(self, message: Message, flow: Flow) -> None:
         """Take a parsed message from a transport."""
         message.flow = flow
+        self._guarded(message, self._receive, message, flow)
+
+    def _receive(self, message: Message, flow: Flow) -> None:
         try:
             self._log.message("in", message, flow)
             self._stack.receive(message, self._clock.now())
         except ParseError as fault:  # in a header field that the stack itself reads: there is no transaction yet
-            self._guarded(message, self._reject, message, fault, flow)
-        except Exception as fault:  # noqa: BLE001 - as in `_guarded`
-            self._on_fault(message, fault)
+            self._reject(message, fault, flow)
 
     def malformed(self, data: bytes, error: ParseError, flow: Flow) -> None:
         """Take bytes that are no message: answer them if they were a request that can be answered, else drop them."""
@@ -225,10 +226,7 @@ class Runtime:
                 self._guarded(None, self._consult, TimerFired(timer, now))
             elif not owner.is_over:
                 stack_timer: Timer = timer  # type: ignore[assignment]  # one with an owner is the stack's
-                try:
-                    self._stack.on_timer(owner, stack_timer, now)
-                except Exception as fault:  # noqa: BLE001 - as in `_guarded`
-                    self._on_fault(None, fault)
+                self._guarded(None, self._stack.on_timer, owner, stack_timer, now)
 
     def _reject_bytes(self, data: bytes, fault: ParseError, flow: Flow) -> None:
         self._reject(parse_for_rejection(data), fault, flow)
@@ -267,10 +265,7 @@ class Runtime:
 
     def to_core(self, request: Request) -> None:
         """Let the core decide on a request."""
-        try:
-            self._consult(RequestReceived(request, self._clock.now()))
-        except Exception as fault:  # noqa: BLE001 - as in `_guarded`
-            self._on_fault(request, fault)
+        self._guarded(request, self._consult, RequestReceived(request, self._clock.now()))
 
     def next_target(self, request: Request, failed: Target, reason: str, target: Target) -> None:
         """Tell that a request goes to another target, and offer the failed one last for a while."""
@@ -294,10 +289,7 @@ class Runtime:
             return
         queue = self._undecided.get(exchange.key) if self._undecided else None
         if queue is None:
-            try:
-                self._decide_now(exchange, response)
-            except Exception as fault:  # noqa: BLE001 - as in `_guarded`
-                self._on_fault(exchange.request, fault)
+            self._guarded(exchange.request, self._decide_now, exchange, response)
         elif len(queue) < MAX_WAITING:
             queue.append(_Decision(exchange, response))
 
@@ -473,13 +465,10 @@ class Runtime:
     # ------------------------------------------------------------------ faults
 
     def _guarded(self, message: Message | None, step: Callable[[*P], T], *args: *P) -> T | None:
-        """Run a step of somebody's decision about a message; a fault ends its transaction and nothing else.
-
-        What is done for every message catches by itself: a frame less.
-        """
+        """Run a step of somebody's decision about a message; a fault ends its transaction and nothing else."""
         try:
             return step(*args)
-        except Exception as fault:  # noqa: BLE001 - whatever it is
+        except Exception as fault:  # noqa: BLE001 - the only place
             self._on_fault(message, fault)
         return None
 
