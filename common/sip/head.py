@@ -30,6 +30,17 @@ _COPIED_TO_RESPONSES: Final = ("via", "from", "to", "call-id", "cseq")  # 8.2.6.
 T = TypeVar("T")
 
 
+def _typed(head: Head, name: str, parse: Callable[[str], T]) -> T | None:
+    """Return a header field as it was parsed before, or parse it now; None if it is absent."""
+    cached: T | None = head.cache.get(name)
+    if cached is None:
+        text = head.get(name)
+        if text is None:
+            return None
+        cached = head.cache[name] = parse(text)
+    return cached
+
+
 class Required(Generic[T]):
     """A header field that must be there as a typed value: ParseError 400 if it is absent or malformed."""
 
@@ -46,13 +57,10 @@ class Required(Generic[T]):
     def __get__(self, head: Head | None, owner: type) -> T | Self:
         if head is None:
             return self
-        cached: T | None = head.cache.get(self.name)
-        if cached is None:
-            text = head.get(self.name)
-            if text is None:
-                raise ParseError(f"no {self.name} header field")
-            cached = head.cache[self.name] = self.parse(text)
-        return cached
+        found = _typed(head, self.name, self.parse)
+        if found is None:
+            raise ParseError(f"no {self.name} header field")
+        return found
 
 
 class Optional(Generic[T]):
@@ -72,13 +80,8 @@ class Optional(Generic[T]):
     def __get__(self, head: Head | None, owner: type) -> T | Self:
         if head is None:
             return self
-        cached: T | None = head.cache.get(self.name)
-        if cached is None:
-            text = head.get(self.name)
-            if text is None:
-                return self.absent
-            cached = head.cache[self.name] = self.parse(text)
-        return cached
+        found = _typed(head, self.name, self.parse)
+        return self.absent if found is None else found
 
 
 class Many(Generic[T]):
