@@ -82,6 +82,7 @@ def test_a_reader_that_went_away_is_no_fault() -> None:
         writer = LineWriter(stream)
         writer.write(LINE)
         writer.close()
+        assert writer.take_lost() == 0  # nobody is left to be told
 
 
 def test_a_file_and_a_socket_take_all(tmp_path: Path) -> None:

@@ -183,10 +183,14 @@ def test_the_collector_finds_what_a_message_holds(way: str) -> None:
 
 def test_a_long_chain_of_messages() -> None:
     message: Any = Head("INVITE", "sip:a")
+    message.flow = {1}  # stands for what the innermost holds
+    innermost = weakref.ref(message.flow)
     for _ in range(100_000):
         outer: Any = Head("INVITE", "sip:a")
         outer.flow, message = message, outer
+    assert innermost() is not None
     del outer, message
+    assert innermost() is None
 
 
 @needs_scan

@@ -295,7 +295,8 @@ def test_an_address_is_verified_as_such(run: Any, listen: Any, options: Any, our
     async def scenario() -> None:
         async with listen(transports=TLS, tls=ours) as near, listen(transports=TLS, tls=ours) as far:
             near.endpoint.send(bytes(options), hop_to(far.address, name=""))
-            await far.received.get()
+            message, _ = await far.received.get()
+            assert bytes(message) == bytes(options)
 
     run(scenario())
 

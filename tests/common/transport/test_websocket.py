@@ -386,8 +386,10 @@ def test_no_bytes_do_more_than_end_it(chunks: list[bytes]) -> None:
             if not framing.is_over:
                 framing.feed(chunk)
                 framing.output()
+        assert framing.is_over or framing.fault == ""
         framing.frame(b"x")
         framing.end()
+        assert not framing.is_open
 
 
 def test_a_handshake_cannot_grow() -> None:
