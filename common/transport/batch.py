@@ -24,9 +24,7 @@ MAX_BATCH: Final = 32  # datagrams received in a row, before the loop's other wo
 MAX_QUEUE: Final = 1024  # datagrams that wait for room in the socket's send buffer
 MAX_DATAGRAM_BYTES: Final = 65_535
 _KNOWN_SOURCES: Final = 2048
-_SO_TIMESTAMPNS: Final = (
-    35  # Linux asm-generic/socket.h, as are the messages of that type; missing in the socket module
-)
+_SO_TIMESTAMPNS: Final = 35  # Linux asm-generic/socket.h, and the type of its messages; missing in the socket module
 _TIMESPEC: Final = struct.Struct("@qq")
 _NO_ROOM: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK})
 _MAX_TRIES: Final = 4  # an error may be the news of another datagram's fate, which is told once
